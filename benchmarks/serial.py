@@ -1,0 +1,325 @@
+"""Boards on ptys: what reading a command costs, what its way to MQTT adds, and requests one at a time.
+
+    python -m benchmarks.serial
+
+Everything but boards and broker is in this one process, so that its CPU time is that of the gateway's own code. The
+rate is the line's limit at 115200 baud: 1152 commands of ten bytes a second from each board.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.feeder import GRAPH
+from benchmarks.measure import Table, runner
+from gateway.config.schema import SerialSection
+from gateway.model.address import mqtt, serial
+from gateway.model.binding import Binding
+from gateway.model.message import Message, Outcome
+from gateway.mqtt.settings import MqttSettings
+from gateway.mqtt.transport import MqttConnector
+from gateway.routing.pump import Pump
+from gateway.routing.table import RouteTable
+from gateway.serial_link.boards import Boards
+from gateway.serial_link.session import BoardSession
+from gateway.spool.sqlite import SqliteStore
+from tests.support.boards import request
+from tests.support.gateway import Process
+from tests.support.mosquitto import Mosquitto
+
+RATE = 1152
+"""Commands a second on a line at 115200 baud: ten bits a byte, ten bytes a command."""
+
+LINE_LIMIT = RATE // 2
+"""Requests a second, if each waits for the answer to the one before: ten bytes there and ten back."""
+
+CHECKED_LIMIT = 11_520 // 22
+"""The same with the checksum that our firmware agrees on: eleven bytes there and eleven back."""
+
+SECONDS = 5
+MANY = 16
+REQUESTS = 500
+LIMIT_S = 120.0
+POLL_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """A run: seconds, CPU seconds of this process, commands."""
+
+    seconds: float
+    cpu_s: float
+    commands: int
+
+    @property
+    def rate(self) -> float:
+        """Commands a second."""
+        return self.commands / self.seconds
+
+    @property
+    def cpu_us(self) -> float:
+        """CPU microseconds a command."""
+        return self.cpu_s / self.commands * 1e6
+
+    @property
+    def core_share(self) -> float:
+        """Share of one core while it ran."""
+        return self.cpu_s / self.seconds
+
+
+class Feeder:
+    """The boards' process (``benchmarks.feeder``)."""
+
+    def __init__(self, directory: Path, count: int) -> None:
+        self.links = [directory / f"tty{n}" for n in range(count)]
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.feeder", str(directory), str(count)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._line()
+
+    def _line(self) -> None:
+        assert self._process.stdout is not None
+        if not self._process.stdout.readline():
+            raise RuntimeError("the boards' process has ended")
+
+    def send(self, commands: int, rate: float) -> None:
+        """Have each board send; returns when the last command is on its pty."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{commands} {rate}\n")
+        self._process.stdin.flush()
+        self._line()
+
+    def close(self) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.communicate()
+
+
+@contextmanager
+def feeder(directory: Path, count: int) -> Iterator[Feeder]:
+    """Boards while the block runs."""
+    directory.mkdir(parents=True)
+    boards = Feeder(directory, count)
+    try:
+        yield boards
+    finally:
+        boards.close()
+
+
+@asynccontextmanager
+async def sessions(state: Path, links: list[Path], graph: str = GRAPH) -> AsyncIterator[list[tuple[str, BoardSession]]]:
+    """Boards paired and connected: their ids and sessions."""
+    boards = Boards(state, SerialSection(boot_wait_s=0.0), on_change=lambda: None, on_running=lambda board_id: None)
+    boards.load()
+    async with AsyncExitStack() as stack:
+        found = []
+        for n, link in enumerate(links):
+            paired = await boards.pair(request(link, graph, role=f"board{n}"))
+            connector = boards.connector(paired["id"])
+            found.append((paired["id"], await stack.enter_async_context(connector.connect())))
+        yield found
+
+
+async def measured(commands: int, begin: Callable[[], Awaitable[None]], end: asyncio.Event) -> Spent:
+    """From the start of ``begin`` until ``end``."""
+    cpu, clock = time.process_time(), time.monotonic()
+    sending = asyncio.ensure_future(begin())
+    async with asyncio.timeout(LIMIT_S):
+        await end.wait()
+    spent = Spent(time.monotonic() - clock, time.process_time() - cpu, commands)
+    await sending
+    return spent
+
+
+async def reading(directory: Path, count: int, rate: float, seconds: float = SECONDS) -> Spent:
+    """From the ptys to deliveries, settled at once; no target."""
+    commands = int((rate or RATE * 4) * seconds)
+    with feeder(directory / "boards", count) as boards:
+        async with sessions(directory / "state", boards.links) as found:
+            end, missing = asyncio.Event(), [commands * count]
+
+            async def take(board_id: str, session: BoardSession) -> None:
+                await session.subscribe(serial(board_id, "out"), 256)
+                async for delivery in session.deliveries():
+                    await session.settle(delivery, Outcome.ACCEPTED)
+                    missing[0] -= 1
+                    if not missing[0]:
+                        end.set()
+
+            tasks = [asyncio.create_task(take(*one)) for one in found]
+            spent = await measured(commands * count, lambda: asyncio.to_thread(boards.send, commands, rate), end)
+            await ended(tasks)
+            return spent
+
+
+async def ended(tasks: list[asyncio.Task[None]]) -> None:
+    """Cancel, and wait."""
+    for task in tasks:
+        task.cancel()
+    for task in tasks:
+        with suppress(asyncio.CancelledError, ExceptionGroup):
+            await task
+
+
+def settings(broker: Mosquitto) -> MqttSettings:
+    """For the benchmark's broker."""
+    return MqttSettings(host="127.0.0.1", port=broker.port, client_id="bench-serial", instance="bench")
+
+
+async def all_delivered(pump: Pump, messages: int, end: asyncio.Event) -> None:
+    """Until the books say so: who counts each message himself would be measured with it."""
+    while sum(entry["delivered"] for entry in pump.status()) < messages:  # noqa: ASYNC110
+        await asyncio.sleep(POLL_S)
+    end.set()
+
+
+async def to_mqtt(directory: Path, broker: Mosquitto, count: int) -> tuple[Spent, int]:
+    """From the ptys through the router to a broker at QoS 1, at the lines' rate; how many of them had to go to the disk.
+
+    None where the machine keeps up.
+    """
+    commands = RATE * SECONDS
+    store = SqliteStore(directory / "spool.db", max_bytes=1 << 30, disk_reserve_bytes=0)
+    pump = Pump(store)
+    with feeder(directory / "boards", count) as boards:
+        async with (
+            sessions(directory / "state", boards.links) as found,
+            MqttConnector(settings(broker)).connect() as broker_session,
+        ):
+            end = asyncio.Event()
+            pump.install(
+                RouteTable.of(Binding(f"b{n}", serial(one, "out"), mqtt(f"b/{n}")) for n, (one, _) in enumerate(found))
+            )
+            tasks = [asyncio.create_task(pump.run())]
+            tasks.append(asyncio.create_task(pump.serve(broker_session, "mqtt")))
+            tasks += [asyncio.create_task(pump.serve(session, f"serial:{one}")) for one, session in found]
+            await asyncio.sleep(0.5)  # until all have subscribed
+            tasks.append(asyncio.create_task(all_delivered(pump, commands * count, end)))
+            try:
+                spent = await measured(commands * count, lambda: asyncio.to_thread(boards.send, commands, RATE), end)
+                return spent, sum(entry["spilled"] for entry in pump.status())
+            finally:
+                await ended(tasks)
+                await store.close()
+
+
+async def publishing(broker: Mosquitto, count: int) -> Spent:
+    """The same messages at the same pace from memory: what the publishing alone costs."""
+    messages = RATE * SECONDS * count
+    topics = [mqtt(f"b/{n}") for n in range(count)]
+    bodies = [b"%d" % (2000 + n) for n in range(512)]
+    now = int(time.time() * 1000)
+    async with MqttConnector(settings(broker)).connect() as session:
+        end, missing = asyncio.Event(), messages
+
+        def done(problem: object) -> None:
+            nonlocal missing
+            missing -= 1
+            if not missing:
+                end.set()
+
+        async def publish() -> None:
+            began, sent = time.monotonic(), 0
+            while sent < messages:
+                due = min(messages, int((time.monotonic() - began + 0.02) * RATE * count))
+                for n in range(sent, due):
+                    message = Message(f"a-board-{n}", bodies[n % 512], "application/json", now, True, "serial:a.out")
+                    session.submit(topics[n % count], message, done)
+                sent = due
+                await asyncio.sleep(0.02)
+
+        return await measured(messages, publish, end)
+
+
+def mosquitto_pub(broker: Mosquitto) -> float:
+    """CPU microseconds a message of Mosquitto's own tool, in C."""
+    messages = RATE * SECONDS * MANY
+    before = os.times()
+    command = ["mosquitto_pub", "-p", str(broker.port), "-V", "mqttv5", "-q", "1", "-t", "b/0", "-l"]
+    subprocess.run(command, input=b"2000\n" * messages, check=True, timeout=LIMIT_S)
+    after = os.times()
+    spent = after.children_user + after.children_system - before.children_user - before.children_system
+    return spent / messages * 1e6
+
+
+async def one_at_a_time(directory: Path, link: Path) -> Spent:
+    """Sends to an inport, each answered by the board before the next: how many a second, and what it costs."""
+    async with sessions(directory / "state", [link]) as found:
+        board_id, session = found[0]
+        target = serial(board_id, "in")
+        cpu, clock = time.process_time(), time.monotonic()
+        for n in range(REQUESTS):
+            await session.publish(target, Message(f"r{n}", b"%d" % n))
+        return Spent(time.monotonic() - clock, time.process_time() - cpu, REQUESTS)
+
+
+async def run(directory: Path, broker: Mosquitto, table: Table) -> None:
+    """All of it."""
+
+    def fresh() -> Path:
+        path = Path(tempfile.mkdtemp(dir=directory))
+        path.chmod(0o700)
+        return path
+
+    for count in (1, MANY):
+        spent = await reading(fresh(), count, RATE)
+        board = "1 board" if count == 1 else f"{count} boards"
+        table.row(f"reading, {board} at {RATE}/s each: share of a core", f"{spent.core_share:.1%}", "")
+        table.row(f"reading, {board}: CPU us/command", f"{spent.cpu_us:.1f}", "")
+    spent = await reading(fresh(), 1, 0, 4)
+    table.row("reading, 1 board as fast as it goes: commands/s", f"{spent.rate:,.0f}", f"line: {RATE:,}")
+    (with_boards, spilled), alone = await to_mqtt(fresh(), broker, MANY), await publishing(broker, MANY)
+    share = f"{with_boards.core_share:.0%} of a core at {with_boards.rate:,.0f}/s"
+    share += (
+        f"; {spilled:,} of {with_boards.commands:,} went over the disk, for the machine was busy" if spilled else ""
+    )
+    table.row(f"serial -> MQTT QoS 1, {MANY} boards: CPU us/command", f"{with_boards.cpu_us:.1f}", share)
+    peer = await asyncio.to_thread(mosquitto_pub, broker)
+    note = f"mosquitto_pub -l: {peer:.1f}, ratio {alone.cpu_us / peer:.2f}; <= 3, wanted 1.5"
+    table.row("MQTT QoS 1 publish, CPU us/message", f"{alone.cpu_us:.1f}", note)
+    table.row("... serial -> MQTT beside it", f"{with_boards.cpu_us / alone.cpu_us:.2f}", "<= 1.5, wanted 1.2")
+    with feeder(directory / "one", 1) as boards:
+        spent = await one_at_a_time(fresh(), boards.links[0])
+    table.row("requests one at a time, simulated board without a line: requests/s", f"{spent.rate:,.0f}", "")
+    table.row("... CPU us/request", f"{spent.cpu_us:.0f}", "")
+    link = fresh() / "tty"
+    uno = await asyncio.to_thread(lambda: Process("simulate", "--firmware", "uno", "--link", str(link)))
+    try:
+        await asyncio.to_thread(uno.wait_line, "board ready")
+        spent = max([await one_at_a_time(fresh(), link) for _ in range(3)], key=lambda one: one.rate)
+    finally:
+        uno.stop()
+    note = (
+        f"the line's limit with checksums: {CHECKED_LIMIT}, ratio {spent.rate / CHECKED_LIMIT:.2f}; >= 0.9, wanted 0.95"
+    )
+    note += f" (without: {LINE_LIMIT}, ratio {spent.rate / LINE_LIMIT:.2f})"
+    table.row("... an emulated Uno at 115200 baud: requests/s, best of three", f"{spent.rate:,.0f}", note)
+
+
+def main() -> None:
+    """Alone."""
+    with tempfile.TemporaryDirectory(prefix="gateway-bench-") as name:
+        broker = Mosquitto(Path(name) / "mosquitto")
+        broker.start()
+        try:
+            table = Table("boards", "wanted")
+            with runner() as loop:
+                loop.run(run(Path(name), broker, table))
+        finally:
+            broker.stop()
+
+
+if __name__ == "__main__":
+    main()

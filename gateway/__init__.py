@@ -1,0 +1,3 @@
+"""microflo-gateway: microcontrollers as ordinary participants in cloud graphs."""
+
+__version__ = "0.1.0"

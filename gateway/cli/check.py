@@ -1,0 +1,111 @@
+"""``gateway check``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gateway.cli.common import Here, json_option, placed, print_json
+from gateway.config.schema import Config
+
+if TYPE_CHECKING:
+    from gateway.model.graph import Graph
+
+
+@click.command("check")
+@json_option
+@placed
+def command(here: Here, as_json: bool) -> None:
+    """Check configuration, graph and registry; print what was resolved, secrets masked. Opens nothing.
+
+    Exit code 78 and one line with the place when something is wrong.
+    """
+    from gateway.config.load import shown
+
+    config = here.config()
+    opened, notes = what_would_be_opened(here, config)
+    resolved = shown(config)
+    if as_json:
+        print_json(
+            "check",
+            {"config": resolved, "config_file": str(here.places.config), "opens": opened, "notes": notes},
+        )
+        return
+    exists = "" if here.places.config.exists() else " (not there: defaults)"
+    click.echo(f"# {here.places.config}{exists}")
+    for section, keys in resolved.items():
+        click.echo(f"[{section}]")
+        for key, value in keys.items():
+            if not isinstance(value, dict):
+                click.echo(f"{key} = {json.dumps(value, ensure_ascii=False)}")
+        for name, table in keys.items():
+            if isinstance(table, dict):
+                _print_tables(section, name, table)
+    click.echo("")
+    for line in opened:
+        click.echo(f"would open: {line}")
+    for line in notes:
+        click.echo(f"note: {line}")
+
+
+def _print_tables(section: str, name: str, table: dict[str, Any]) -> None:
+    for key, settings in table.items():
+        click.echo(f'[{section}.{name}."{key}"]')
+        for field, value in settings.items():
+            if value is not None:
+                click.echo(f"{field} = {json.dumps(value, ensure_ascii=False)}")
+
+
+def what_would_be_opened(here: Here, config: Config) -> tuple[list[str], list[str]]:
+    """Everything that ``run`` would open, checked as far as that goes without opening it; and what looks like a slip."""
+    from gateway.componentstore import read_library
+    from gateway.config.load import masked_url
+    from gateway.declared import read_imports
+    from gateway.runtimes import read_access, start_graph
+    from gateway.serial_link.device_file import DeviceFile
+    from gateway.statedir import secret
+    from gateway.web.origins import parse_listen
+
+    secret(config.mqtt.password, config.mqtt.password_file, "mqtt.password_file")
+    secret(config.amqp.password, config.amqp.password_file, "amqp.password_file")
+    urls = config.amqp.url if isinstance(config.amqp.url, list | tuple) else [config.amqp.url]
+    opened = [f"mqtt {masked_url(config.mqtt.url)}"]
+    opened += [f"amqp {masked_url(url)}" for url in urls if url]
+    graph_file = Path(config.coordinator.graph) if config.coordinator.graph else here.places.graph
+    graph = start_graph(graph_file, needed=bool(config.coordinator.graph))
+    notes = _check_contracts(graph, config)
+    if config.coordinator.graph or graph_file.exists():
+        opened.append(f"graph {graph_file}: {len(graph.nodes)} nodes, {len(graph.edges)} edges")
+    library = read_library(config.coordinator.library, Path(config.coordinator.component_dir))
+    if library.components:
+        opened.append(f"components {', '.join(library.components)}")
+    read_imports(config.amqp.import_)
+    access = read_access(config.http.secret_file)
+    if config.http.listen:
+        opened.append(f"http {parse_listen(config.http.listen, has_secret=access.has_secrets)}")
+    for record in DeviceFile(here.places.registry).load():
+        opened.append(f"board {record.id}: role {record.role} on {record.path}")
+    opened.append(f"spool {here.places.spool}")
+    opened.append(f"control socket {here.places.socket}")
+    return opened, notes
+
+
+def _check_contracts(graph: Graph, config: Config) -> list[str]:
+    """What an edge asks for can be kept, as far as that is known before its ends are. Names of edges there are none of."""
+    from gateway.coordinator.contracts import EdgeSettings, contract_of, edges_without_graph
+    from gateway.errors import ConfigError, GraphError
+    from gateway.model.address import amqp_queue
+
+    settings = EdgeSettings(config.delivery)
+    try:
+        for edge in graph.edges:  # an AMQP source may do what every other may, and more: the others are known later
+            contract_of(edge, settings, amqp_queue("any"))
+    except GraphError as exc:
+        raise ConfigError(exc.place, "", exc.problem) from exc
+    return [
+        f'the graph has no edge {edge}, which [delivery.edge."{edge}"] is about'
+        for edge in edges_without_graph(config.delivery, graph)
+    ]

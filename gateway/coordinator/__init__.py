@@ -1,0 +1,1 @@
+"""One graph over boards, MQTT and AMQP participants."""

@@ -1,0 +1,1 @@
+"""FBP graphs as text: the .fbp language and the JSON format."""

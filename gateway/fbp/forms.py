@@ -1,0 +1,32 @@
+"""The two forms of a graph as text: the ``.fbp`` language and JSON."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from gateway.fbp.graph_json import dumps, loads
+from gateway.fbp.language import parse
+from gateway.fbp.writer import write
+from gateway.model.graph import Graph
+
+Form = Literal["fbp", "json"]
+
+
+def form_of(source: str) -> Form:
+    """The form that a file name says."""
+    return "fbp" if source.endswith(".fbp") else "json"
+
+
+def parse_graph(text: str, source: str, form: Form | None = None, *, case_sensitive: bool = False) -> Graph:
+    """The graph of a text, in the form that is given, or that the name of its source says.
+
+    ``case_sensitive`` keeps the case of ports in the language; a JSON graph keeps it anyway.
+    """
+    if (form or form_of(source)) == "fbp":
+        return parse(text, source, case_sensitive=case_sensitive)
+    return loads(text, source)
+
+
+def render_graph(graph: Graph, form: Form, source: str = "graph") -> str:
+    """The text of a graph in a form. ``GraphError`` names what ``.fbp`` has no words for."""
+    return write(graph, source) if form == "fbp" else dumps(graph)

@@ -1,0 +1,78 @@
+"""Which column of a drawing a box stands in, and where wires pass the columns between."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from gateway.fbp.boxes import LANE_H, Box, Wire
+
+
+def choose_layers(boxes: Sequence[Box], wires: Sequence[Wire]) -> None:
+    """Every forward wire leads at least one layer to the right; sources stand close to what they feed."""
+    _break_cycles(boxes, wires)
+    after: dict[str, list[Box]] = defaultdict(list)
+    waits: dict[str, int] = defaultdict(int)
+    for wire in wires:
+        if not wire.back:
+            after[wire.src.key].append(wire.tgt)
+            waits[wire.tgt.key] += 1
+    ready = [box for box in boxes if not waits[box.key]]
+    fed = {wire.tgt.key for wire in wires}
+    for box in ready:  # grows while it is walked: a box comes in once all before it have been
+        for other in after[box.key]:
+            other.layer = max(other.layer, box.layer + 1)
+            waits[other.key] -= 1
+            if not waits[other.key]:
+                ready.append(other)
+    for box in reversed(ready):
+        if box.key not in fed and after[box.key]:
+            box.layer = min(other.layer for other in after[box.key]) - 1
+    last = max((box.layer for box in boxes), default=0)
+    for box in boxes:
+        if box.kind == "export":
+            box.layer = last if box.inports else min(box.layer, 0)
+
+
+def _break_cycles(boxes: Sequence[Box], wires: Sequence[Wire]) -> None:
+    """Mark as leading back what closes a circle in a walk from the sources (without recursion: graphs may be long)."""
+    leaving: dict[str, list[Wire]] = defaultdict(list)
+    for wire in wires:
+        leaving[wire.src.key].append(wire)
+    fed = {wire.tgt.key for wire in wires if wire.src is not wire.tgt}
+    state: dict[str, int] = {}
+    for root in sorted(boxes, key=lambda box: box.key in fed):
+        if root.key in state:
+            continue
+        state[root.key] = 1
+        stack = [(root.key, iter(leaving[root.key]))]
+        while stack:
+            key, rest = stack[-1]
+            leading = next(rest, None)
+            if leading is None:
+                state[key] = 2
+                stack.pop()
+            elif state.get(leading.tgt.key) == 1:
+                leading.back = True
+            elif leading.tgt.key not in state:
+                state[leading.tgt.key] = 1
+                stack.append((leading.tgt.key, iter(leaving[leading.tgt.key])))
+
+
+def with_lanes(boxes: Iterable[Box], wires: Sequence[Wire]) -> list[list[Box]]:
+    """The boxes by layer, and lanes for the wires that pass a layer. Wires of one outport share their lanes."""
+    first = min((box.layer for box in boxes), default=0)
+    columns: dict[int, list[Box]] = defaultdict(list)
+    for box in boxes:
+        box.layer -= first
+        columns[box.layer].append(box)
+    shared: dict[tuple[str, str, int, bool], Box] = {}
+    for wire in wires:
+        forth, back = range(wire.src.layer + 1, wire.tgt.layer), range(wire.src.layer, wire.tgt.layer - 1, -1)
+        for layer in back if wire.back else forth:
+            key = (wire.src.key, wire.src_port, layer, wire.back)
+            if key not in shared:
+                shared[key] = Box(f"lane {len(shared)}", "lane", "", layer=layer, h=LANE_H)
+                columns[layer].append(shared[key])
+            wire.lanes.append(shared[key])
+    return [columns[layer] for layer in sorted(columns)]

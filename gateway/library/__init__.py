@@ -1,0 +1,1 @@
+"""What can be started as a participant, and the processes that were."""

@@ -1,0 +1,1 @@
+"""An in-memory transport under the same contract as the brokers."""

@@ -1,0 +1,1 @@
+"""The gateway's nouns: frozen data that every layer may hold."""

@@ -1,0 +1,1 @@
+"""MQTT as a transport, and the broker that may come with the gateway."""

@@ -1,0 +1,21 @@
+"""Taking part in a graph from Python: an asyncio interface and the familiar blocking class.
+
+See docs/participants.md.
+"""
+
+from __future__ import annotations
+
+from gateway.participant.blocking import Engine, Message, Participant
+from gateway.participant.client import AsyncParticipant, Incoming
+from gateway.participant.run import main, open_participant, run
+
+__all__ = [
+    "AsyncParticipant",
+    "Engine",
+    "Incoming",
+    "Message",
+    "Participant",
+    "main",
+    "open_participant",
+    "run",
+]

@@ -1,0 +1,1 @@
+"""Who lets go of a message, and when."""

@@ -1,0 +1,1 @@
+"""The MicroFlo link: a board on a serial line as a transport of packets."""

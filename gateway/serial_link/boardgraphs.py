@@ -1,0 +1,149 @@
+"""Graphs of paired boards: given whole (``gateway upload``) or edited live, and kept once the board runs them.
+
+The stored graph is replaced after the board has accepted the new one, so that a crash between leaves a board that gets the
+graph before again when it is opened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeAlias, cast
+
+import msgspec
+
+from gateway.errors import ConnectFailed, DeviceRefused, GatewayError, GraphError, TransportDown, found_in
+from gateway.fbp.graph_json import dumps
+from gateway.model.graph import Graph
+from gateway.serial_link.boards import Boards
+from gateway.serial_link.device_file import GRAPH_FBP, GRAPH_JSON, DeviceRecord
+from gateway.serial_link.pairing import Text
+from gateway.serial_link.preparing import OnStep
+from gateway.serial_link.profile import BoardProfile, PortMeaning, exported_only, parse_board_graph
+from gateway.serial_link.session import BoardSession
+
+OnGraph: TypeAlias = Callable[[str, Graph, Graph], None]
+"""Board id, the graph before, the graph now."""
+
+
+class BoardGraphs:
+    """One for the registry. ``on_graph`` is told when a board runs another graph by ``upload``."""
+
+    def __init__(self, boards: Boards) -> None:
+        self._boards = boards
+        self._turns: dict[str, asyncio.Lock] = {}
+        self.on_graph: OnGraph = lambda board_id, before, after: None
+
+    async def upload(self, name: str, graph: Text, on_step: OnStep = lambda done, total: None) -> dict[str, Any]:
+        """Give a board a graph, all or nothing; it is managed from then on. Raises why not: then all is as before."""
+        record = self._boards.find(name)
+        async with self._turn(record.id):
+            session = self.session(record.id)
+            parsed = parse_board_graph(graph.text, graph.source)
+            with found_in(graph.source):
+                profile = self._profile(record.id, parsed)
+            before, kept = session.profile, self._boards.profile(record.id).graph
+            try:
+                await session.upload(profile, on_step)
+            except (DeviceRefused, GraphError) as exc:
+                raise GatewayError(f"{exc}; the board runs what it ran before") from exc
+            file = GRAPH_FBP if graph.source.endswith(".fbp") else GRAPH_JSON
+            try:
+                await self._keep(record.id, profile, file, graph.text)
+            except GatewayError:
+                await _go_back(session, before)
+                raise
+            assert profile.graph is not None
+            self.on_graph(record.id, kept or Graph(), profile.graph)
+        return {"id": record.id, "role": record.role, "nodes": len(profile.graph.nodes), "managed": True}
+
+    async def edit(self, board_id: str, graph: Graph, edited: Graph | None = None) -> None:
+        """Have a managed board run another graph by the least change, and keep it. Raises as ``upload``.
+
+        ``edited`` is the graph that was edited: if that is not what the board has any more, nothing is done.
+        """
+        async with self._turn(board_id):
+            self.require_managed(board_id)
+            if edited is not None and (self._boards.profile(board_id).graph or Graph()) != edited:
+                role = self._boards.record(board_id).role
+                raise GraphError(f"device {role}", "somebody gave it another graph meanwhile; try again")
+            session = self.session(board_id)
+            profile = self._profile(board_id, graph)
+            before = session.profile
+            await session.change(profile)
+            try:
+                await self._keep(board_id, profile, GRAPH_JSON, dumps(graph))
+            except GatewayError:
+                await _go_back(session, before)
+                raise
+
+    async def try_out(self, board_id: str, graph: Graph) -> None:
+        """Have a managed board run a graph that is not kept: see ``give_back``. Raises as ``edit``."""
+        async with self._turn(board_id):
+            self.require_managed(board_id)
+            known = self._boards.profile(board_id)
+            await self.session(board_id).change(BoardProfile.of(graph, known.library, {}).with_document(known.document))
+
+    def give_back(self, board_id: str) -> None:
+        """The trial is over: the board runs soon what is kept, or at its next connection."""
+        session = self._boards.connector(board_id).session
+        if session is not None:
+            session.give_back(self._boards.profile(board_id))
+
+    def session(self, board_id: str) -> BoardSession:
+        """The connection of a board. ``ConnectFailed`` with what is the matter if there is none, ``PortBusy`` while its
+        port is lent.
+        """
+        session = self._boards.connector(board_id).session
+        if session is None:
+            self._boards.lent.check(self._boards.record(board_id).path)
+            status = self._boards.state(board_id)
+            why = f": {status.reason}" if status.reason else ""
+            role = self._boards.record(board_id).role
+            raise ConnectFailed(f"device {role}", f"is not connected ({status.state}{why})")
+        return session
+
+    def require_managed(self, board_id: str) -> None:
+        """``GatewayError`` for a watched board: what runs on it is left alone."""
+        record = self._boards.record(board_id)
+        if not record.managed:
+            raise GatewayError(
+                f"device {record.role}: is watched, what runs on it is left alone; to have it managed:"
+                f" gateway upload {record.role} GRAPH"
+            )
+
+    def _turn(self, board_id: str) -> asyncio.Lock:
+        return self._turns.setdefault(board_id, asyncio.Lock())
+
+    def _profile(self, board_id: str, graph: Graph) -> BoardProfile:
+        known, record = self._boards.profile(board_id), self._boards.record(board_id)
+        if not known.library.by_name:
+            raise GraphError(
+                f"device {record.role}",
+                f"nobody said what its components are: gateway pair {record.path} --graph GRAPH --components MAP",
+            )
+        made = BoardProfile.of(graph, known.library, exported_only(graph, self._meanings(record, known)))
+        return made.with_document(known.document)
+
+    @staticmethod
+    def _meanings(record: DeviceRecord, known: BoardProfile) -> dict[str, PortMeaning]:
+        """What was said at pairing, and what the board told of its own graph."""
+        told = {
+            name: PortMeaning(type=cast("Any", port.type), scale=port.scale, unit=port.unit, topic=port.queue)
+            for name, port in known.ports.items()
+        }
+        return {**told, **record.ports}
+
+    async def _keep(self, board_id: str, profile: BoardProfile, file: str, text: str) -> None:
+        record = self._boards.record(board_id)
+        meanings = self._meanings(record, self._boards.profile(board_id))
+        record = msgspec.structs.replace(record, graph=file, managed=True, ports=meanings)
+        await self._boards.keep_graph(record, profile, {file: text.encode()})
+
+
+async def _go_back(session: BoardSession, before: BoardProfile) -> None:
+    """The graph could not be kept: the board shall run what is kept."""
+    with suppress(TransportDown, DeviceRefused, GraphError):
+        if before.graph is not None:
+            await session.upload(before)

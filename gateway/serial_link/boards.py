@@ -1,0 +1,374 @@
+"""All paired boards of this gateway: the registry, and the state of each."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gateway.config.schema import SerialSection
+from gateway.errors import ConfigError, Conflict, GatewayError, NotFound, PortUnknown
+from gateway.model.participant import Participant
+from gateway.serial_link.boardfiles import BoardFiles
+from gateway.serial_link.boardstate import BoardStatus, board_entry
+from gateway.serial_link.codec import WIRES, Wire
+from gateway.serial_link.connector import BoardConnector, BoardSettings
+from gateway.serial_link.device_file import DeviceFile, DeviceRecord
+from gateway.serial_link.identity import NOWHERE, PortFacts, device_id, is_another
+from gateway.serial_link.lentports import LentPorts, borrower
+from gateway.serial_link.newboard import (
+    completed,
+    files_of,
+    identity_on,
+    kept_components,
+    new_record,
+    port_entries,
+    tell_paired,
+)
+from gateway.serial_link.openers import OpenPort, opener
+from gateway.serial_link.pairing import Paired, PairRequest, as_before, shake_hands
+from gateway.serial_link.port import Port, PortOptions
+from gateway.serial_link.profile import BoardProfile
+from gateway.serial_link.settings import changed, check_role, is_delivery
+from gateway.serial_link.usbdevice import SYSFS
+from gateway.serial_link.watch import Ports
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Board:
+    """One paired board of the running daemon. ``problem``: why it can't be used though it is paired."""
+
+    record: DeviceRecord
+    profile: BoardProfile
+    status: BoardStatus
+    participant: Participant
+    connector: BoardConnector | None = None
+
+
+def wire_of(record: DeviceRecord) -> Wire:
+    """The wire generation of a paired board."""
+    try:
+        return WIRES[record.wire]
+    except KeyError:
+        raise ConfigError("devices.json", f"{record.id}.wire", f"{record.wire} is no wire generation we know") from None
+
+
+class Boards:
+    """Owns the registry. ``on_change`` is called when records or states change, ``on_running`` when a board (re)started,
+    ``on_connector`` when a board gets its connector, and ``on_repaired`` with what a board was before it was paired again.
+
+    What is changed is on the disk before it is so here, and before whoever asked for it is answered.
+    """
+
+    def __init__(
+        self,
+        state_dir: Path,
+        settings: SerialSection,
+        *,
+        on_change: Callable[[], None],
+        on_running: Callable[[str], None],
+        open_port: OpenPort | None = None,
+        ports: Ports | None = None,
+        on_connector: Callable[[BoardConnector], None] = lambda connector: None,
+        sysfs: Path = SYSFS,
+    ) -> None:
+        self._on_connector = on_connector
+        self._file = DeviceFile(state_dir / "devices.json")
+        self._files = BoardFiles(state_dir)
+        self.lent = LentPorts.of(state_dir)
+        self._settings = settings
+        self._on_change = on_change
+        self._on_running = on_running
+        self._open_any = open_port or opener()
+        self._ports = ports or Ports()
+        self._sysfs = sysfs
+        self._boards: dict[str, _Board] = {}
+        self._writing = asyncio.Lock()
+        self.on_repaired: Callable[[str, BoardProfile], None] = lambda board_id, before: None
+
+    # -- what there is ---------------------------------------------------------------------------------------------
+
+    def load(self) -> None:
+        """Read the registry. ``ConfigError`` when it is damaged; one board's damaged files are that board's trouble."""
+        for record in self._file.load():
+            try:
+                profile = self._files.profile(record)
+            except GatewayError as exc:
+                log.error("device %s: can't be used: %s", record.role, exc)
+                profile = replace(BoardProfile.empty(), problem=str(exc))
+            self._boards[record.id] = self._board(record, profile)
+        self._on_change()
+
+    def records(self) -> tuple[DeviceRecord, ...]:
+        """The paired boards, in the order of their pairing."""
+        return tuple(board.record for board in self._boards.values())
+
+    def participants(self) -> tuple[Participant, ...]:
+        """The same as participants of the graph."""
+        return tuple(board.participant for board in self._boards.values())
+
+    def connector(self, device_id: str) -> BoardConnector:
+        """The connector of a board: always the same one while the board is paired."""
+        board = self._boards[device_id]
+        if board.connector is None:
+            board.connector = BoardConnector(
+                board.record,
+                board.profile,
+                board.status,
+                BoardSettings(
+                    self._settings.boot_wait_s,
+                    self._settings.request_timeout_s,
+                    self._settings.usb_reauthorise,
+                    self._sysfs,
+                ),
+                self._ports,
+                self._open_free,
+                on_running=self._on_running,
+                on_moved=self._moved,
+            )
+            self._on_connector(board.connector)
+        return board.connector
+
+    def status(self) -> list[dict[str, Any]]:
+        """One entry a board: the stable shape of ``gateway devices --json``."""
+        return [
+            board_entry(board.record, board.status)
+            | {"ports": port_entries(board.participant), "counters": board.status.counted()}
+            for board in self._boards.values()
+        ]
+
+    def states(self) -> list[dict[str, Any]]:
+        """The same without ports and counters."""
+        return [board_entry(board.record, board.status) for board in self._boards.values()]
+
+    def find(self, name: str) -> DeviceRecord:
+        """The board of an id, or of a role that only one has. ``NotFound``, ``Conflict``."""
+        return self._find(name).record
+
+    def record(self, device_id: str) -> DeviceRecord:
+        """What is remembered of a board."""
+        return self._boards[device_id].record
+
+    def profile(self, device_id: str) -> BoardProfile:
+        """Its graph and firmware."""
+        return self._boards[device_id].profile
+
+    def state(self, device_id: str) -> BoardStatus:
+        """Where it stands."""
+        return self._boards[device_id].status
+
+    def is_present(self, device_id: str) -> bool:
+        """Whether its port is there."""
+        record = self._boards[device_id].record
+        return self._ports.find(record.identity, record.known) is not None
+
+    def _find(self, name: str) -> _Board:
+        if name in self._boards:
+            return self._boards[name]
+        found = [board for board in self._boards.values() if board.record.role == name]
+        if len(found) > 1:
+            ids = ", ".join(board.record.id for board in found)
+            raise Conflict(f"role {name}: several boards have it; name one by its id: {ids}")
+        if not found:
+            known = ", ".join(sorted({board.record.role for board in self._boards.values()}))
+            there = f"there are: {known}" if known else "none is paired; see: gateway pair --help"
+            raise NotFound(f"board {name}: no paired board has this role or id ({there})")
+        return found[0]
+
+    # -- changing it -----------------------------------------------------------------------------------------------
+
+    async def pair(self, request: PairRequest) -> dict[str, Any]:
+        """Shake hands with what is on a port, and remember it. Nothing is remembered on failure.
+
+        ``PortBusy`` while the port is lent.
+        """
+        request = completed(request, self._settings)
+        async with AsyncExitStack() as stack:
+            stack.enter_context(self.lent.lend(request.path, borrower("gateway pair")))
+            facts = self._ports.facts(request.path)
+            there = self._on(facts)
+            if there is not None and there.connector is not None:
+                await stack.enter_async_context(there.connector.let_go("it is being paired again"))
+            paired = await shake_hands(
+                request,
+                self._open_any,
+                boot_wait_s=self._settings.boot_wait_s,
+                request_timeout_s=self._settings.request_timeout_s,
+                kept=kept_components(request, self._files.of(there.record.id) if there is not None else None),
+            )
+            async with self._writing:
+                record, again = await self._adopt(request, paired, facts)
+        entry = next(entry for entry in self.status() if entry["id"] == record.id)
+        return entry | {"was_running": paired.running, "again": again}
+
+    def _on(self, facts: PortFacts) -> _Board | None:
+        """The paired board that is on this port now."""
+        for board in self._boards.values():
+            found = self._ports.find(board.record.identity, board.record.known)
+            if found is not None and found.path == facts.path:
+                return board
+        return None
+
+    async def _adopt(self, request: PairRequest, paired: Paired, facts: PortFacts) -> tuple[DeviceRecord, bool]:
+        """Remember what answered; whether it was known before."""
+        if paired.described is not None:
+            facts = msgspec.structs.replace(facts, board_id=paired.described.told.id)
+        identity = identity_on(facts, self._ports)
+        there = self._on(facts)
+        moved_away = there if there is not None and is_another(there.record.identity, identity) else None
+        known = self._boards.get(device_id(identity)) or (there if moved_away is None else None)
+        board_id = known.record.id if known else device_id(identity)
+        directory, before = self._files.of(board_id), known.profile if known else None
+        if known is not None:
+            request, paired = as_before(request, paired, known.record, directory)
+        record = new_record(board_id, identity, facts, request, paired, known.record if known else None)
+        kept = [other for other in self.records() if other.id != board_id]
+        if moved_away is not None:
+            log.warning("device %s: another board is in its place on %s now", moved_away.record.role, record.path)
+            gone = msgspec.structs.replace(moved_away.record, known=NOWHERE)
+            kept[kept.index(moved_away.record)] = gone
+
+        def write() -> None:
+            directory.save(files_of(record, request, paired))
+            self._file.save([*kept, record])
+
+        def remember() -> None:
+            if moved_away is not None:
+                self._change(moved_away, gone, moved_away.profile)
+            if known is None:
+                self._boards[board_id] = self._board(record, paired.profile)
+            else:
+                self._change(known, record, paired.profile)
+            tell_paired(record, self._boards[board_id].participant)
+            self._on_change()
+            if before is not None:
+                self.on_repaired(board_id, before)
+
+        await _written(write, remember)
+        return record, known is not None
+
+    async def unpair(self, name: str) -> dict[str, Any]:
+        """Forget a board. Its messages in the spool stay."""
+        async with self._writing:
+            record = self.find(name)
+            left = [other for other in self.records() if other.id != record.id]
+
+            def forget() -> None:
+                del self._boards[record.id]
+                self._files.of(record.id).remove()
+                self._on_change()
+
+            await _written(lambda: self._file.save(left), forget)
+        return {"id": record.id, "role": record.role}
+
+    async def rename(self, name: str, new_role: str) -> dict[str, Any]:
+        """Give a board another role; its id stays."""
+        check_role(new_role)
+        async with self._board_to_change(name) as board:
+            before = board.record.role
+            await self._replace(board, board.profile, role=new_role)
+        return {"id": board.record.id, "role": new_role, "before": before}
+
+    async def set(self, name: str, key: str, value: str) -> dict[str, Any]:
+        """Change what may change of a board: see ``settings``."""
+        async with self._board_to_change(name) as board:
+            changes = changed(board.record, key, value)
+            profile = board.profile
+            if "ports" in changes:
+                port = key.rpartition(".")[0]
+                try:
+                    BoardProfile.of(profile.graph, profile.library, {port: changes["ports"][port]})
+                except PortUnknown as exc:
+                    raise NotFound(f"set {key}: {exc}") from exc
+                profile = self._files.profile(msgspec.structs.replace(board.record, **changes))
+            await self._replace(board, profile, **changes)
+        if board.connector is not None and not is_delivery(key):
+            board.connector.restart(f"{key} was changed")
+        return {"id": board.record.id, "role": board.record.role, "key": key, "value": value}
+
+    async def keep_graph(self, record: DeviceRecord, profile: BoardProfile, files: Mapping[str, bytes]) -> None:
+        """The board runs another graph now: remember it. ``GatewayError`` if that can't be written: then nothing changed.
+
+        The registry may name the graph's file before or after it was replaced: either is whole.
+        """
+        changes = {name: getattr(record, name) for name in ("graph", "managed", "ports")}
+        async with self._board_to_change(record.id) as board:
+            await self._replace(board, profile, files, **changes)
+
+    @asynccontextmanager
+    async def _board_to_change(self, name: str) -> AsyncIterator[_Board]:
+        """One change after the other: each begins with what the one before has left."""
+        async with self._writing:
+            yield self._find(name)
+
+    async def _replace(
+        self, board: _Board, profile: BoardProfile, files: Mapping[str, bytes] | None = None, **changes: Any
+    ) -> None:
+        record = msgspec.structs.replace(board.record, **changes)
+        records = [record if other.id == record.id else other for other in self.records()]
+
+        def write() -> None:
+            self._files.of(record.id).save(files or {})
+            self._file.save(records)
+
+        def remember() -> None:
+            self._change(board, record, profile)
+            self._on_change()
+
+        await _written(write, remember)
+
+    # -- parts -----------------------------------------------------------------------------------------------------
+
+    def _board(self, record: DeviceRecord, profile: BoardProfile) -> _Board:
+        status = BoardStatus(self._on_change, reason="not looked for yet")
+        return _Board(record, profile, status, profile.participant(record.id, record.role, wire_of(record)))
+
+    def _change(self, board: _Board, record: DeviceRecord, profile: BoardProfile) -> None:
+        board.record, board.profile = record, profile
+        board.participant = profile.participant(record.id, record.role, wire_of(record))
+        if board.connector is not None:
+            board.connector.change(record, profile)
+
+    async def _open_free(self, path: str, options: PortOptions) -> Port:
+        """A port that nobody has borrowed."""
+        self.lent.check(path)
+        return await self._open_any(path, options)
+
+    async def _moved(self, board_id: str, facts: PortFacts) -> None:
+        """A board came back under another name. Nothing is lost if that can't be written: it is recognised again."""
+        async with self._board_to_change(board_id) as board:
+            log.info("device %s: is on %s now (it was on %s)", board.record.role, facts.path, board.record.path)
+            try:
+                await self._replace(board, board.profile, path=facts.path, known=facts)
+            except GatewayError:
+                record = msgspec.structs.replace(board.record, path=facts.path, known=facts)
+                self._change(board, record, board.profile)
+                self._on_change()
+
+
+async def _written(write: Callable[[], None], then: Callable[[], None]) -> None:
+    """``write`` in a worker thread, for a disk may be slow; ``then`` once it has succeeded.
+
+    A cancellation waits for both: what is on the disk and what we take for true never differ.
+    """
+    writing = asyncio.get_running_loop().run_in_executor(None, write)
+    given_up = False
+    while not writing.done():
+        try:
+            await asyncio.wait((writing,))
+        except asyncio.CancelledError:
+            given_up = True
+    try:
+        writing.result()
+        then()
+    finally:
+        if given_up:
+            raise asyncio.CancelledError

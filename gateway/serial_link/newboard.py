@@ -1,0 +1,138 @@
+"""A board that was just paired -> what is remembered of it, and what is said of that."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from gateway.config.schema import SerialSection
+from gateway.errors import GatewayError
+from gateway.model.participant import Participant
+from gateway.model.port import Direction
+from gateway.serial_link.device_file import (
+    COMPONENTS,
+    DESCRIPTION,
+    GRAPH_FBP,
+    GRAPH_JSON,
+    BoardDirectory,
+    DeviceRecord,
+)
+from gateway.serial_link.identity import Identity, PortFacts, identify, is_network
+from gateway.serial_link.pairing import Paired, PairRequest, Text
+from gateway.serial_link.profile import BoardProfile
+from gateway.serial_link.settings import check_role, is_role
+from gateway.serial_link.watch import Ports
+
+log = logging.getLogger(__name__)
+
+
+def completed(request: PairRequest, settings: SerialSection) -> PairRequest:
+    """What was not said is as configured. ``BadValue`` for a role that no board may have."""
+    if request.role:
+        check_role(request.role)
+    path = request.path if is_network(request.path) else os.path.abspath(request.path)
+    baud = request.baud or (0 if settings.baud == "auto" else settings.baud)
+    return msgspec.structs.replace(request, path=path, baud=baud)
+
+
+def kept_components(request: PairRequest, directory: BoardDirectory | None) -> Text | None:
+    """The component map that a board was paired with before, for firmware that can't tell of itself."""
+    if directory is None or request.graph is None or request.components is not None or not directory.has(COMPONENTS):
+        return None
+    return Text(str(directory.path / COMPONENTS), directory.text(COMPONENTS))
+
+
+def identity_on(facts: PortFacts, ports: Ports) -> Identity:
+    """By what the board on a port is recognised. ``GatewayError`` if nothing lasting is known."""
+    identity = identify(facts, ports.present())
+    if identity is None:
+        raise GatewayError(
+            f"port {facts.path}: nothing stable is known of it, only a name that the kernel gives to whoever comes"
+            " first; name the board by a link of your own (a udev rule), or use a port with a by-path name"
+        )
+    return identity
+
+
+def new_record(
+    board_id: str,
+    identity: Identity,
+    facts: PortFacts,
+    request: PairRequest,
+    paired: Paired,
+    before: DeviceRecord | None,
+) -> DeviceRecord:
+    """What the registry keeps. ``before`` is what it had of the same board."""
+    return DeviceRecord(
+        id=board_id,
+        role=request.role or (before.role if before else "") or _default_role(paired.profile, board_id),
+        identity=identity,
+        known=facts,
+        path=facts.path,
+        baud=paired.baud,
+        wire=paired.wire,
+        graph=_graph_file(request, paired),
+        managed=request.managed,
+        keep_running=before.keep_running if before else False,
+        usb_reauthorise=before.usb_reauthorise if before else None,
+        boot_wait_s=request.boot_wait_s,
+        dtr=request.dtr,
+        ports=dict(request.ports),
+    )
+
+
+def files_of(record: DeviceRecord, request: PairRequest, paired: Paired) -> dict[str, bytes | None]:
+    """What the board's directory keeps; None: what it must keep no longer."""
+    files: dict[str, bytes | None] = {}
+    if paired.described is not None:
+        files[DESCRIPTION] = paired.described.document
+    if request.graph is not None:
+        files[record.graph] = request.graph.text.encode()
+    if paired.components is not None:
+        files[COMPONENTS] = paired.components.text.encode()
+    elif paired.described is not None:
+        files[COMPONENTS] = None  # of another firmware, that was on the board before
+    return files
+
+
+def _default_role(profile: BoardProfile, board_id: str) -> str:
+    name = profile.graph.name if profile.graph is not None else ""
+    return name if is_role(name) else board_id
+
+
+def _graph_file(request: PairRequest, paired: Paired) -> str:
+    """Where the graph of a board is kept."""
+    if request.graph is None:
+        return DESCRIPTION if paired.profile.graph is not None else ""
+    return GRAPH_FBP if request.graph.source.endswith(".fbp") else GRAPH_JSON
+
+
+def tell_paired(record: DeviceRecord, participant: Participant) -> None:
+    """In the log, with what this board can't do."""
+    log.info("device %s: paired as %s on %s", record.role, record.id, record.path)
+    cut = [port.id for port in participant.outports if port.type == "int16"]
+    if cut:
+        log.warning(
+            "device %s: its firmware (%s) reports only 16 bits of an integer: %s are int16, and wrap around",
+            *(record.role, record.wire, ", ".join(cut)),
+        )
+
+
+def port_entries(participant: Participant) -> list[Mapping[str, Any]]:
+    """A board's ports as ``gateway devices --json`` prints them: a stable shape."""
+    return [
+        {
+            "name": port.id,
+            "direction": str(port.direction),
+            "type": port.type,
+            "scale": port.scale,
+            "unit": port.unit,
+            "topic": port.queue,
+            "delivery": dict(port.delivery),
+            "retained": port.retained and port.direction is Direction.OUT,
+        }
+        for port in (*participant.inports, *participant.outports)
+    ]

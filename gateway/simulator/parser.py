@@ -1,0 +1,105 @@
+"""The command parser of a board, with all its traits (reference: microflo-protocol, section 9)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum, auto
+
+from gateway.serial_link.codec import Command, Wire, decode
+from gateway.serial_link.commandformat import DebugLevel, DebugPoint
+from gateway.serial_link.extensions import checksum
+
+Debug = Callable[[DebugLevel, DebugPoint], None]
+
+
+class State(Enum):
+    """Closed: looking for the magic's first byte; header: collecting it; error: one more byte is swallowed."""
+
+    CLOSED = auto()
+    HEADER = auto()
+    OPEN = auto()
+    ERROR = auto()
+
+
+class Parser:
+    """Bytes -> calls of ``opened`` (with the request id) and ``execute``. There is no time-out and no resynchronisation."""
+
+    def __init__(
+        self,
+        wire: Wire,
+        opened: Callable[[int], None],
+        execute: Callable[[Command], None],
+        debug: Debug,
+        damaged: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._wire = wire
+        self._opened = opened
+        self._execute = execute
+        self._debug = debug
+        self._damaged = damaged
+        self.checks = False
+        """Every command but an opening has its checksum behind it; ``damaged`` is called for a wrong one."""
+        self._buffer = bytearray()
+        self.state = State.CLOSED
+
+    def close(self) -> None:
+        """The host said End."""
+        self.state = State.CLOSED
+        self._buffer.clear()
+
+    def feed(self, byte: int) -> None:
+        """One byte from the line."""
+        match self.state:
+            case State.CLOSED:
+                if byte == self._wire.magic[0]:
+                    self._buffer[:] = bytes((byte,))
+                    self.state = State.HEADER
+            case State.ERROR:
+                self._debug(DebugLevel.ERROR, DebugPoint.PARSER_INVALID_STATE)
+                self.state = State.CLOSED
+            case State.HEADER:
+                self._buffer.append(byte)
+                if len(self._buffer) == self._wire.size:
+                    self._header()
+            case State.OPEN:
+                self._debug(DebugLevel.VERY_DETAILED, DebugPoint.PARSE_COMMAND)
+                self._buffer.append(byte)
+                if self.checks:
+                    self._checked_command()
+                elif len(self._buffer) == self._wire.size:
+                    self._command()
+
+    def _is_magic(self) -> bool:
+        return self._buffer.startswith(self._wire.magic)
+
+    def _header(self) -> None:
+        if self._is_magic():
+            self._open()
+        else:
+            self._debug(DebugLevel.ERROR, DebugPoint.MAGIC_MISMATCH)
+            self.state = State.ERROR
+        self._buffer.clear()
+
+    def _open(self) -> None:
+        self.state = State.OPEN
+        self.checks = False
+        self._opened(self._buffer[-1] if self._wire.request_ids else 0)
+
+    def _checked_command(self) -> None:
+        size = self._wire.size
+        if len(self._buffer) == size and self._is_magic():
+            self._command()
+        elif len(self._buffer) > size:
+            if checksum(self._buffer):
+                self.close()
+                self._damaged()
+                return
+            del self._buffer[size:]
+            self._command()
+
+    def _command(self) -> None:
+        if self._is_magic():
+            self._open()
+        else:
+            self._execute(decode(self._wire, bytes(self._buffer)))
+        self._buffer.clear()

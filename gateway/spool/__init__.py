@@ -1,0 +1,1 @@
+"""Messages on disk while their target is away."""

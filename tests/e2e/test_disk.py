@@ -1,0 +1,224 @@
+"""The disk gets full, or read-only, while the cloud is away: the gateway lives, says so, carries what needs no disk, heals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from gateway.coordinator.participants_file import save_participants
+from gateway.model.participant import Participant
+from gateway.model.port import Direction, PortDef
+from tests.support.badline import BadLine
+from tests.support.clients import AmqpParticipant, MqttParticipant
+from tests.support.gateway import Gateway, gateway_with, until
+from tests.support.mosquitto import Mosquitto
+from tests.support.smalldisk import SmallDisk, kinds, small_disk_at
+from tests.support.traffic import Sender
+
+CONFIG = """\
+[gateway]
+instance = "{name}"
+[mqtt]
+url = "{mqtt}"
+[amqp]
+url = "amqp://guest:guest@127.0.0.1:{amqp}/"
+discover = "off"
+[http]
+listen = ""
+[coordinator]
+graph = "{graph}"
+[spool]
+disk_reserve_bytes = 0
+"""
+
+GRAPH = "{name}-meter(Elsewhere) VALUE -> ARCHIVE {name}-cloud(Elsewhere)\n{name}-meter OTHER -> ORDER {name}-lamp(X)\n"
+
+BODY = b"x" * 4_000
+MESSAGES = 400
+
+
+@pytest.fixture(params=kinds())
+def small_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SmallDisk]:
+    """A disk of 24 megabytes (the spool's journal alone may take four), or a limit on file sizes."""
+    with small_disk_at(tmp_path / "gateway" / "state", request.param, "24m") as disk:
+        # The lock stays open for writing all the time: it has to lie elsewhere, or no kernel would make the disk read-only.
+        (disk.place / "lock").symlink_to(tmp_path / "lock")
+        yield disk
+
+
+def test_a_full_disk_stops_nothing_that_needs_no_disk_and_every_message_is_accounted_for(
+    mosquitto: Mosquitto, rabbitmq: str, unique: str, tmp_path: Path, small_disk: SmallDisk
+) -> None:
+    name = unique.rstrip(".")
+    graph = tmp_path / "graph.fbp"
+    graph.write_text(GRAPH.format(name=name))
+    cloud = AmqpParticipant(rabbitmq, f"{name}-cloud", inports=("archive",))
+    meter = MqttParticipant(mosquitto.url, f"{name}-meter", outports=("value", "other"))
+    lamp = MqttParticipant(mosquitto.url, f"{name}-lamp", inports=("order",))
+    try:
+        with BadLine(urlsplit(rabbitmq).port or 0) as line:
+            config = CONFIG.format(name=name, mqtt=mosquitto.url, amqp=line.port, graph=graph)
+            with gateway_with(tmp_path / "gateway", config) as gateway:
+                save_participants(gateway.state / "participants.json", known(name))
+                gateway.start()
+                gateway.wait_up("mqtt", "amqp")
+                meter.send("value", b"first", "value-000")
+                until("the first is there", lambda: bool(cloud.on("archive")))
+
+                line.flap(True)
+                until("the cloud is away", lambda: not gateway.link_is_up("amqp"))
+                small_disk.watch(gateway.daemon.pid)
+                small_disk.fill(leave=600_000)
+                ids = [f"value-{number:03}" for number in range(1, MESSAGES)]
+                for message_id in ids:
+                    meter.send("value", BODY, message_id)
+                until("the full disk is told of", lambda: bool(problem(gateway)))
+                assert problem(gateway) in gateway.good("status")
+                others = Sender(meter, "other", every_s=0.02, most=50)
+                until("all others are sent", partial(is_done, others))
+                until("the other edge goes on", lambda: others.ids <= set(lamp.ids))
+
+                small_disk.relieve()
+                until("it takes messages again", lambda: not problem(gateway))
+                line.flap(False)
+                until("nothing waits", partial(nothing_waits, gateway))
+                books = next(one for one in gateway.json("ledger")["ledger"] if one["edge"].endswith("archive"))
+                until(
+                    "the rest is there", lambda: len({i for i, _ in cloud.on("archive")}) == MESSAGES - books["dropped"]
+                )
+                arrived = [message_id for message_id, _ in cloud.on("archive")]
+                assert list(dict.fromkeys(arrived)) == sorted(set(arrived)), "in order"
+                assert (books["balanced"], books["dead"], books["expired"]) == (True, 0, 0)
+                assert gateway.daemon.stop() == 0
+                assert not any("Traceback" in one for one in gateway.daemon.lines), "\n".join(gateway.daemon.lines)
+    finally:
+        for participant in (cloud, meter, lamp):
+            participant.close()
+
+
+def nothing_waits(gateway: Gateway) -> bool:
+    """Whether no edge has anything to do."""
+    return not any(edge["pending"] for edge in gateway.status()["edges"])
+
+
+def test_a_worker_whose_messages_find_no_room_keeps_them_until_there_is(
+    mosquitto: Mosquitto, rabbitmq: str, unique: str, tmp_path: Path, small_disk: SmallDisk
+) -> None:
+    name = unique.rstrip(".")
+    graph = tmp_path / "graph.fbp"
+    graph.write_text(f"{name}-cloud(Elsewhere) ORDER -> ORDER {name}-lamp(X)\n")
+    cloud = AmqpParticipant(rabbitmq, f"{name}-cloud", inports=("archive",), outports=("order",))
+    lamp = MqttParticipant(mosquitto.url, f"{name}-lamp", inports=("order",))
+    try:
+        with BadLine(mosquitto.port) as line:
+            url = f"mqtt://127.0.0.1:{line.port}"
+            config = CONFIG.format(name=name, mqtt=url, amqp=urlsplit(rabbitmq).port, graph=graph)
+            with gateway_with(tmp_path / "gateway", config) as gateway:
+                save_participants(gateway.state / "participants.json", known(name))
+                gateway.start()
+                gateway.wait_up("mqtt", "amqp")
+                cloud.send("order", b"first", "order-000")
+                until("the first is there", lambda: bool(lamp.ids))
+                line.flap(True)
+                until("the local broker is away", lambda: not gateway.link_is_up("mqtt"))
+                small_disk.watch(gateway.daemon.pid)
+                small_disk.fill(leave=600_000)
+                ids = [f"order-{number:03}" for number in range(1, MESSAGES)]
+                for message_id in ids:
+                    cloud.send("order", BODY, message_id)
+                until("the full disk is told of", lambda: bool(problem(gateway)))
+                small_disk.relieve()
+                line.flap(False)
+                until("every order is there", lambda: set(ids) <= set(lamp.ids))
+                assert list(dict.fromkeys(lamp.ids)) == ["order-000", *ids], "in order"
+                until("nothing waits", partial(nothing_waits, gateway))
+                until("all is well", lambda: not problem(gateway))
+    finally:
+        cloud.close()
+        lamp.close()
+
+
+def test_a_disk_that_becomes_read_only_stops_nothing_that_needs_no_disk_and_heals_without_a_restart(
+    mosquitto: Mosquitto, rabbitmq: str, unique: str, tmp_path: Path, small_disk: SmallDisk
+) -> None:
+    name = unique.rstrip(".")
+    graph = tmp_path / "graph.fbp"
+    graph.write_text(GRAPH.format(name=name))
+    cloud = AmqpParticipant(rabbitmq, f"{name}-cloud", inports=("archive",))
+    meter = MqttParticipant(mosquitto.url, f"{name}-meter", outports=("value", "other"))
+    lamp = MqttParticipant(mosquitto.url, f"{name}-lamp", inports=("order",))
+    guests = []
+    try:
+        with BadLine(urlsplit(rabbitmq).port or 0) as line:
+            config = CONFIG.format(name=name, mqtt=mosquitto.url, amqp=line.port, graph=graph)
+            with gateway_with(tmp_path / "gateway", config) as gateway:
+                save_participants(gateway.state / "participants.json", known(name))
+                gateway.start()
+                gateway.wait_up("mqtt", "amqp")
+                small_disk.watch(gateway.daemon.pid)
+                small_disk.read_only()
+                meter.send("value", b"first", "value-000")
+                until("the first is there", lambda: bool(cloud.on("archive")))
+                assert not problem(gateway), "nothing had to be written so far"
+
+                line.flap(True)
+                until("the cloud is away", lambda: not gateway.link_is_up("amqp"))
+                ids = [f"value-{number:03}" for number in range(1, 100)]
+                for message_id in ids:
+                    meter.send("value", BODY, message_id)
+                until("the disk is told of", lambda: bool(problem(gateway)))
+                assert problem(gateway) in gateway.good("status")
+                others = Sender(meter, "other", every_s=0.02, most=50)
+                until("all others are sent", partial(is_done, others))
+                until("the other edge goes on", lambda: others.ids <= set(lamp.ids))
+                guests.append(MqttParticipant(mosquitto.url, f"{name}-guest", inports=("in",)))
+                until("one who can't be written down is known", lambda: f"{name}-guest" in gateway.good("participants"))
+
+                small_disk.writable()
+                until("it takes messages again", lambda: not problem(gateway))
+                until("they are on disk", lambda: gateway.status()["spool"]["records"] == len(ids))
+                line.flap(False)
+                until("all are there", lambda: set(ids) <= {i for i, _ in cloud.on("archive")})
+                arrived = [message_id for message_id, _ in cloud.on("archive")]
+                assert list(dict.fromkeys(arrived)) == ["value-000", *ids], "in order"
+                until("nothing waits", partial(nothing_waits, gateway))
+                assert all(entry["balanced"] for entry in gateway.json("ledger")["ledger"])
+                assert gateway.daemon.stop() == 0
+                assert not any("Traceback" in one for one in gateway.daemon.lines), "\n".join(gateway.daemon.lines)
+    finally:
+        for participant in (meter, lamp, *guests):
+            participant.close()
+        cloud.close()
+
+
+def known(name: str) -> list[Participant]:
+    """Who is known from before: discovery is not what is tried here."""
+
+    def ports(direction: Direction, queues: dict[str, str]) -> tuple[PortDef, ...]:
+        return tuple(PortDef(port, direction, queue=queue) for port, queue in queues.items())
+
+    meter, lamp, cloud = f"{name}-meter", f"{name}-lamp", f"{name}-cloud"
+    outports = ports(Direction.OUT, {"value": f"{meter}/value", "other": f"{meter}/other"})
+    archive, order = (
+        ports(Direction.IN, {"archive": f"{cloud}.ARCHIVE"}),
+        ports(Direction.OUT, {"order": f"{cloud}.ORDER"}),
+    )
+    return [
+        Participant(f"{meter}-1", meter, "Elsewhere", "mqtt", outports=outports),
+        Participant(f"{lamp}-1", lamp, "X", "mqtt", ports(Direction.IN, {"order": f"{lamp}/order"})),
+        Participant(f"{cloud}-1", cloud, "Elsewhere", "amqp", archive, order),
+    ]
+
+
+def problem(gateway: Gateway) -> str:
+    """What the spool complains about."""
+    return str(gateway.status()["spool"]["problem"])
+
+
+def is_done(sender: Sender) -> bool:
+    """Whether all are sent."""
+    return sender.done

@@ -1,0 +1,432 @@
+"""Graphs of a connected board, over a real pty: uploads and live edits, all or nothing, and what is kept of them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from gateway.errors import (
+    ConnectFailed,
+    ConnectionLost,
+    DeliveryDeferred,
+    DeviceRefused,
+    GatewayError,
+    GraphError,
+    NotFound,
+)
+from gateway.fbp.language import parse
+from gateway.model.address import serial
+from gateway.model.graph import Graph, Json
+from gateway.model.message import Message
+from gateway.model.participant import DeviceState
+from gateway.model.port import PortRef
+from gateway.serial_link.boardgraphs import BoardGraphs
+from gateway.serial_link.boards import Boards
+from gateway.serial_link.codec import W8_04, W8_06, W10, Wire
+from gateway.serial_link.connector import BoardConnector
+from gateway.serial_link.device_file import GRAPH_JSON
+from gateway.serial_link.pairing import PairRequest, Text
+from gateway.serial_link.session import BoardSession
+from gateway.simulator.components import Pins
+from gateway.simulator.pty import SimulatedBoard
+from tests.support.boards import COMPONENTS, FAST_GRAPH, LOOP_GRAPH, Registry, board_maker, network_of
+from tests.support.wait import soon
+
+GHOST = {"name": "Ghost", "id": 99, "inPorts": {"in": {"id": 0}}, "outPorts": {"out": {"id": 0}}}
+"""A component that the map has and the firmware has not: the board itself refuses it."""
+
+WITH_GHOST = LOOP_GRAPH + "ghost(Ghost)\n"
+TWO = "INPORT=first.IN:in\nOUTPORT=second.OUT:out\nfirst(Forward) OUT -> IN second(Forward)\n"
+INVERTED = "INPORT=echo.IN:in\nOUTPORT=not.OUT:out\necho(Forward) OUT -> IN not(InvertBoolean)\n"
+
+
+def components() -> str:
+    """The example's map, with the ghost."""
+    document = json.loads(COMPONENTS)
+    document["components"]["Ghost"] = GHOST
+    return json.dumps(document)
+
+
+@dataclass
+class Bench:
+    """A paired and connected board."""
+
+    board: SimulatedBoard
+    registry: Registry
+    graphs: BoardGraphs
+    connector: BoardConnector
+    state_dir: Path
+
+    @property
+    def id(self) -> str:
+        return self.connector.record.id
+
+    @property
+    def boards(self) -> Boards:
+        return self.registry.boards
+
+    @property
+    def counters(self) -> dict[str, int]:
+        counters: dict[str, int] = self.boards.status()[0]["counters"]
+        return counters
+
+    def kinds(self) -> list[str]:
+        """The components of the nodes that the board really has."""
+        return sorted(node.component.name for node in network_of(self.board)._nodes.values())
+
+    def board_subscriptions(self) -> int:
+        """How many outports report what they send."""
+        nodes = network_of(self.board)._nodes.values()
+        return sum(outport.subscribed for node in nodes for outport in node.outports.values())
+
+    def stored(self) -> Graph | None:
+        """The graph that another start of the gateway would find."""
+        return Registry(self.state_dir).boards.profile(self.id).graph
+
+    async def echoes(self, session: BoardSession, value: Json) -> Json:
+        """What comes out for what goes in."""
+        source = serial(self.id, "out")
+        await session.subscribe(source, 100)
+        await session.publish(serial(self.id, "in"), Message("m", msgspec.json.encode(value)))
+        async with asyncio.timeout(10):
+            delivery = await anext(session.deliveries())
+        answer: Json = msgspec.json.decode(delivery.message.body)
+        return answer
+
+
+@asynccontextmanager
+async def bench(
+    tmp_path: Path, graph: str = LOOP_GRAPH, *, upload: bool = True, wire: Wire = W10
+) -> AsyncIterator[Bench]:
+    registry = Registry(tmp_path / "state")
+    make = board_maker("" if upload else graph, wire, Pins())
+    async with SimulatedBoard(make, tmp_path / "tty") as board:
+        await registry.boards.pair(
+            PairRequest(
+                path=str(tmp_path / "tty"),
+                role="attic",
+                graph=Text("device.fbp", graph),
+                components=Text("components.json", components()),
+                upload=upload,
+                wire=wire.name,
+                baud=115200,
+            )
+        )
+        (record,) = registry.boards.records()
+        connector = registry.boards.connector(record.id)
+        yield Bench(board, registry, BoardGraphs(registry.boards), connector, tmp_path / "state")
+
+
+WIRES = pytest.mark.parametrize("wire", [W10, W8_06, W8_04], ids=lambda wire: wire.name)
+
+
+@WIRES
+async def test_an_uploaded_graph_runs_and_is_kept_and_its_ports_are_the_board_s(tmp_path: Path, wire: Wire) -> None:
+    async with bench(tmp_path, FAST_GRAPH, wire=wire) as it, it.connector.connect() as session:
+        steps: list[tuple[int, int]] = []
+        done = await it.graphs.upload("attic", Text("loop.fbp", LOOP_GRAPH), lambda *step: steps.append(step))
+        assert done["nodes"] == 1
+        assert it.kinds() == ["Forward"]
+        assert await it.echoes(session, 7) == 7
+        (participant,) = it.boards.participants()
+        assert [port.id for port in (*participant.inports, *participant.outports)] == ["in", "out"]
+        stored = it.stored()
+        assert stored is not None
+        assert [node.id for node in stored.nodes] == ["echo"]
+    total = steps[0][1]
+    assert steps == [(number, total) for number in range(1, total + 1)]
+
+
+@WIRES
+async def test_a_refused_upload_leaves_the_graph_before_running_and_kept(tmp_path: Path, wire: Wire) -> None:
+    async with bench(tmp_path, wire=wire) as it, it.connector.connect() as session:
+        with pytest.raises(GatewayError, match="the board runs what it ran before"):
+            await it.graphs.upload("attic", Text("ghost.fbp", WITH_GHOST))
+        assert it.kinds() == ["Forward"]
+        assert await it.echoes(session, 7) == 7
+        assert it.stored() == it.boards.profile(it.id).graph == parse(LOOP_GRAPH, "")
+        assert it.boards.status()[0]["state"] == DeviceState.RUNNING
+
+
+async def test_what_no_board_could_run_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
+    async with bench(tmp_path) as it, it.connector.connect():
+        requests = it.counters["link_requests"]
+        for text in ("a(Oven)\n", "a(Forward) OUT -> IN b(Forward)\na OUT -> IN c(Forward)\n", "a(Forward"):
+            with pytest.raises(GraphError):
+                await it.graphs.upload("attic", Text("wrong.fbp", text))
+        assert it.counters["link_requests"] == requests
+
+
+async def test_a_board_that_is_reset_in_mid_upload_gets_the_graph_before_again(tmp_path: Path) -> None:
+    async with bench(tmp_path) as it, it.connector.connect() as session:
+
+        def step(done: int, total: int) -> None:
+            if done == 4:
+                it.board.request(["reset"])
+
+        with pytest.raises(ConnectionLost):
+            await it.graphs.upload("attic", Text("two.fbp", TWO), step)
+        assert await it.echoes(session, 7) == 7
+        assert it.kinds() == ["Forward"]
+        assert it.stored() == parse(LOOP_GRAPH, "")
+
+
+async def test_an_interrupted_upload_ends_the_connection_and_the_next_one_mends_the_board(tmp_path: Path) -> None:
+    async with bench(tmp_path) as it:
+        with pytest.raises(ConnectionLost):  # noqa: PT012 - it comes out of the block
+            async with it.connector.connect() as session:
+                begun = asyncio.Event()
+                uploading = asyncio.ensure_future(
+                    it.graphs.upload("attic", Text("two.fbp", TWO), lambda done, total: begun.set())
+                )
+                await begun.wait()
+                uploading.cancel()
+                await asyncio.gather(uploading, return_exceptions=True)
+                await anext(session.deliveries())
+        async with it.connector.connect() as session:
+            assert await it.echoes(session, 7) == 7
+            assert it.kinds() == ["Forward"]
+
+
+async def test_an_upload_ends_with_its_connection_and_leaves_the_turn_to_others(tmp_path: Path) -> None:
+    async with bench(tmp_path) as it:
+        async with it.connector.connect() as session:
+            begun = asyncio.Event()
+            uploading = asyncio.ensure_future(
+                it.graphs.upload("attic", Text("two.fbp", TWO), lambda done, total: begun.set())
+            )
+            await begun.wait()
+            sending = asyncio.ensure_future(session.publish(serial(it.id, "in"), Message("m", b"1")))
+        async with asyncio.timeout(5):
+            for waiting in (uploading, sending):
+                with pytest.raises(ConnectionLost, match="closed"):
+                    await waiting
+        async with it.connector.connect() as session:
+            await it.graphs.edit(it.id, parse(INVERTED, ""))
+            assert await it.echoes(session, True) is False
+
+
+async def test_a_message_under_way_ends_with_its_connection(tmp_path: Path) -> None:
+    async with bench(tmp_path) as it:
+        async with it.connector.connect() as session:
+            it.board.request(["hang"])
+            sending = asyncio.ensure_future(session.publish(serial(it.id, "in"), Message("m", b"1")))
+            await asyncio.sleep(0)  # it is with the board now
+        async with asyncio.timeout(5):
+            with pytest.raises(DeliveryDeferred):
+                await sending
+
+
+async def test_a_graph_that_cannot_be_kept_is_taken_off_the_board_again(tmp_path: Path) -> None:
+    async with bench(tmp_path) as it, it.connector.connect() as session:
+        directory = it.state_dir / "boards" / it.id
+        (directory / GRAPH_JSON).mkdir()  # nothing can be renamed onto it
+        (directory / GRAPH_JSON / "x").touch()
+        with pytest.raises(GatewayError, match="can't be written"):
+            await it.graphs.edit(it.id, parse(TWO, ""))
+        assert await it.echoes(session, 7) == 7
+        assert it.kinds() == ["Forward"]
+
+
+@WIRES
+async def test_a_live_edit_sends_the_least_and_what_runs_goes_on(tmp_path: Path, wire: Wire) -> None:
+    async with bench(tmp_path, FAST_GRAPH, wire=wire) as it, it.connector.connect() as session:
+        network = network_of(it.board)
+        timer = next(node for node in network._nodes.values() if node.component.name == "Timer")
+        await session.subscribe(serial(it.id, "temp"), 1000)
+        before = it.counters["link_requests"]
+        await it.graphs.edit(it.id, parse(FAST_GRAPH + "sensor OUT -> IN copy(Forward)\n", ""))
+        assert it.counters["link_requests"] - before == 2  # make the node, connect it
+        assert it.kinds() == ["DigitalWrite", "Forward", "Thermometer", "Timer"]
+        assert network_of(it.board) is network
+        assert timer in network._nodes.values()
+        seen = it.counters["readings"]
+        await soon(lambda: it.counters["readings"] > seen + 2)
+        await it.graphs.edit(it.id, parse(FAST_GRAPH, ""))
+        assert "Forward" not in it.kinds()
+        seen = it.counters["readings"]
+        await soon(lambda: it.counters["readings"] > seen + 2)
+    assert it.counters["uploads"] == 1
+    assert it.counters["handshakes"] == 0
+
+
+async def test_ports_that_an_edit_exports_or_takes_back_are_the_board_s_at_once(tmp_path: Path) -> None:
+    async with bench(tmp_path) as it:
+        await it.boards.set("attic", "out.scale", "0.5")
+        async with it.connector.connect():
+            changes = it.registry.changes
+            await it.graphs.edit(it.id, parse("INPORT=echo.IN:in\necho(Forward)\n", ""))
+            (participant,) = it.boards.participants()
+            assert participant.outports == ()
+            assert it.registry.changes > changes
+            await it.graphs.edit(it.id, parse(LOOP_GRAPH + "OUTPORT=echo.OUT:again\n", ""))
+            (participant,) = it.boards.participants()
+            assert [(port.id, port.scale) for port in participant.outports] == [("out", 0.5), ("again", None)]
+            assert it.stored() == it.boards.profile(it.id).graph
+    assert it.counters["uploads"] == 1
+
+
+@WIRES
+async def test_a_refused_edit_is_taken_back_and_what_was_sent_first_too(tmp_path: Path, wire: Wire) -> None:
+    async with bench(tmp_path, wire=wire) as it, it.connector.connect() as session:
+        wrong = "INPORT=echo.IN:in\nOUTPORT=not.OUT:out\necho(Forward) OUT -> IN not(InvertBoolean)\nghost(Ghost)\n"
+        with pytest.raises(DeviceRefused):
+            await it.graphs.edit(it.id, parse(wrong, ""))
+        assert it.kinds() == ["Forward"]
+        assert await it.echoes(session, 5) == 5
+        await it.graphs.edit(it.id, parse(INVERTED, ""))
+        assert await it.echoes(session, True) is False
+    assert it.counters["uploads"] == 1
+
+
+async def test_ports_keep_their_scale_when_the_edit_that_took_them_back_is_refused(tmp_path: Path) -> None:
+    async with bench(tmp_path) as it:
+        await it.boards.set("attic", "out.scale", "0.5")
+        async with it.connector.connect() as session:
+            with pytest.raises(DeviceRefused):
+                await it.graphs.edit(it.id, parse("INPORT=echo.IN:in\necho(Forward)\nghost(Ghost)\n", ""))
+            assert await it.echoes(session, 7) == 3.5
+
+
+async def test_edits_go_on_beyond_the_nodes_that_a_board_can_ever_make(tmp_path: Path) -> None:
+    async with bench(tmp_path) as it, it.connector.connect() as session:
+        for _ in range(30):
+            await it.graphs.edit(it.id, parse(TWO, ""))
+            await it.graphs.edit(it.id, parse(LOOP_GRAPH, ""))
+        assert await it.echoes(session, 7) == 7
+    assert it.board.crashes == 0
+    assert it.counters["uploads"] > 1
+
+
+async def test_messages_go_on_while_the_graph_is_edited_and_reach_the_right_nodes(tmp_path: Path) -> None:
+    async with bench(tmp_path) as it, it.connector.connect() as session:
+        source, target = serial(it.id, "out"), serial(it.id, "in")
+        await session.subscribe(source, 1000)
+
+        async def send() -> None:
+            for number in range(60):
+                await session.publish(target, Message(f"m{number}", b"%d" % number))
+
+        async def edit() -> None:
+            for _ in range(6):
+                await it.graphs.edit(it.id, parse(LOOP_GRAPH + "extra(Forward) OUT -> IN more(Forward)\n", ""))
+                await it.graphs.upload("attic", Text("loop.fbp", LOOP_GRAPH))
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(send())
+            group.create_task(edit())
+        got: list[int] = []
+        while not got or got[-1] != 59:
+            async with asyncio.timeout(10):
+                got.append(int((await anext(session.deliveries())).message.body))
+    assert it.board.crashes == 0
+    assert got == sorted(got)
+
+
+@WIRES
+async def test_inspected_edges_are_reported_until_nobody_looks_and_after_every_change(
+    tmp_path: Path, wire: Wire
+) -> None:
+    heard: list[tuple[str, Json]] = []
+    async with bench(tmp_path, TWO, wire=wire) as it, it.connector.connect() as session:
+        first = PortRef("first", "out")
+        it.connector.inspect(frozenset({first}), lambda ref, value: heard.append((str(ref), value)))
+        await soon(lambda: it.board_subscriptions() == 2)
+        await session.publish(serial(it.id, "in"), Message("m", b"[1,2]"))
+        await soon(lambda: ("first.out", [1, 2]) in heard)
+        for graph in (TWO + "third(Forward)\n", TWO):
+            await it.graphs.edit(it.id, parse(graph, ""))
+        await it.graphs.upload("attic", Text("two.fbp", TWO))
+        heard.clear()
+        await session.publish(serial(it.id, "in"), Message("m", b"3"))
+        await soon(lambda: heard == [("first.out", 3), ("second.out", 3)])
+        it.board.request(["noise", "ff" * 13])
+        await soon(lambda: it.counters["uploads"] == 3)
+        await soon(lambda: it.board_subscriptions() == 2)
+        it.connector.inspect(frozenset(), None)
+        await soon(lambda: it.board_subscriptions() == 1)
+
+
+async def test_a_stopped_network_stays_so_until_it_is_started_from_its_beginning(tmp_path: Path) -> None:
+    async with bench(tmp_path, FAST_GRAPH) as it, it.connector.connect() as session:
+        await session.subscribe(serial(it.id, "temp"), 10000)
+        await session.stop_network()
+        assert not session.is_running
+        seen = it.counters["readings"]
+        it.board.request(["noise", "ffffffffffffffffffffffffff"])
+        await soon(lambda: it.counters["uploads"] == 2)
+        await soon(lambda: it.boards.status()[0]["state"] == DeviceState.RUNNING)
+        await it.graphs.edit(it.id, parse(FAST_GRAPH + "sensor OUT -> IN copy(Forward)\n", ""))
+        assert not network_of(it.board).running
+        assert it.counters["readings"] <= seen + 2
+        await session.start_network()
+        assert session.is_running
+        await soon(lambda: it.counters["readings"] > seen + 5)
+
+
+async def test_a_graph_on_trial_is_not_kept_and_the_own_one_comes_back(tmp_path: Path) -> None:
+    async with bench(tmp_path) as it, it.connector.connect() as session:
+        await it.graphs.try_out(it.id, parse(INVERTED, ""))
+        assert it.kinds() == ["Forward", "InvertBoolean"]
+        assert it.stored() == it.boards.profile(it.id).graph == parse(LOOP_GRAPH, "")
+        await session.stop_network()
+        it.graphs.give_back(it.id)
+        await soon(lambda: it.kinds() == ["Forward"])
+        assert await it.echoes(session, 7) == 7
+        await it.graphs.try_out(it.id, parse(INVERTED, ""))
+        it.graphs.give_back(it.id)
+        it.board.request(["noise", "ff" * 13])  # at the worst moment
+        await soon(lambda: it.kinds() == ["Forward"] and it.boards.status()[0]["state"] == DeviceState.RUNNING)
+        assert it.stored() == parse(LOOP_GRAPH, "")
+
+
+async def test_a_watched_board_is_not_edited_until_it_is_given_a_graph(tmp_path: Path) -> None:
+    async with bench(tmp_path, upload=False) as it, it.connector.connect() as session:
+        with pytest.raises(GatewayError, match="gateway upload attic"):
+            await it.graphs.edit(it.id, parse(TWO, ""))
+        await it.graphs.upload("attic", Text("two.fbp", TWO))
+        assert it.boards.record(it.id).managed
+        await it.graphs.edit(it.id, parse(LOOP_GRAPH, ""))
+        assert await it.echoes(session, 7) == 7
+
+
+async def test_a_board_that_is_not_connected_is_not_changed(tmp_path: Path) -> None:
+    async with bench(tmp_path) as it:
+        with pytest.raises(ConnectFailed, match="device attic: is not connected"):
+            await it.graphs.upload("attic", Text("two.fbp", TWO))
+        assert it.stored() == parse(LOOP_GRAPH, "")
+
+
+async def test_a_full_queue_of_a_stopped_board_defers_messages_and_loses_none(tmp_path: Path) -> None:
+    async with bench(tmp_path) as it, it.connector.connect() as session:
+        await session.subscribe(serial(it.id, "out"), 1000)
+        await session.stop_network()
+        for number in range(48):
+            await session.publish(serial(it.id, "in"), Message(f"m{number}", b"%d" % number))
+        with pytest.raises(DeliveryDeferred, match="wait for the network to start") as caught:
+            await session.publish(serial(it.id, "in"), Message("late", b"48"))
+        assert not caught.value.counts
+    assert it.board.crashes == 0
+
+
+async def test_the_contract_of_a_port_is_kept_and_checked(tmp_path: Path) -> None:
+    async with bench(tmp_path) as it:
+        await it.boards.set("attic", "out.mode", "stored")
+        await it.boards.set("attic", "out.max_pending", "10")
+        (participant,) = Registry(it.state_dir).boards.participants()
+        assert dict(participant.outports[0].delivery) == {"mode": "stored", "max_pending": 10}
+        for key, value in (("out.mode", "sturdy"), ("out.overflow", "block"), ("out.max_pending", "many")):
+            with pytest.raises(GatewayError, match=f"set {key}={value}"):
+                await it.boards.set("attic", key, value)
+        with pytest.raises(NotFound, match="port heat: the graph exports no such port"):
+            await it.boards.set("attic", "heat.mode", "stored")
+        await it.boards.set("attic", "out.mode", "")
+        (participant,) = it.boards.participants()
+        assert dict(participant.outports[0].delivery) == {"max_pending": 10}

@@ -1,0 +1,97 @@
+"""Simulated boards on ptys and what a test pairs with them, in the test's own process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from gateway.config.schema import SerialSection
+from gateway.model.component import ComponentLibrary
+from gateway.serial_link.boards import Boards
+from gateway.serial_link.codec import W10, Wire
+from gateway.serial_link.componentmap import parse_component_map
+from gateway.serial_link.pairing import PairRequest, Text
+from gateway.serial_link.profile import PortMeaning, parse_board_graph
+from gateway.serial_link.upload import compile_stream
+from gateway.simulator.board import Board
+from gateway.simulator.components import Pins
+from gateway.simulator.network import Network
+from gateway.simulator.pty import SimulatedBoard
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+GRAPH = (EXAMPLES / "thermometer.fbp").read_text()
+FAST_GRAPH = GRAPH.replace("'1000'", "'20'")
+COMPONENTS = (EXAMPLES / "components.json").read_text()
+
+LOOP_GRAPH = """\
+INPORT=echo.IN:in
+OUTPORT=echo.OUT:out
+echo(Forward)
+"""
+"""Whatever is sent to ``in`` comes back on ``out``."""
+
+
+def library() -> ComponentLibrary:
+    """The components of the example firmware."""
+    return parse_component_map(COMPONENTS, "components.json")
+
+
+def board_maker(graph: str = "", wire: Wire = W10, pins: Pins | None = None) -> Callable[[float], Board]:
+    """Boards as they are after reset, with a graph in their firmware if one is given."""
+    embedded = b""
+    if graph:
+        embedded = compile_stream(parse_board_graph(graph, "graph.fbp"), library(), wire, embedded=True)
+
+    def make(now: float) -> Board:
+        return Board(library(), pins, wire=wire, embedded=embedded, now=now)
+
+    return make
+
+
+@asynccontextmanager
+async def simulated(link: Path, graph: str = "", wire: Wire = W10) -> AsyncIterator[SimulatedBoard]:
+    """A board on a pty while the block runs."""
+    async with SimulatedBoard(board_maker(graph, wire), link) as board:
+        yield board
+
+
+def network_of(board: SimulatedBoard) -> Network:
+    """The graph that runs on a simulated board."""
+    assert isinstance(board.board, Board)
+    return board.board.network
+
+
+def request(
+    link: Path | str, graph: str = FAST_GRAPH, *, role: str = "attic", upload: bool = True, scale: float | None = 0.01
+) -> PairRequest:
+    """What ``gateway pair`` asks for the thermometer, or for another graph."""
+    ports = {"temp": PortMeaning(type="number", scale=scale, unit="°C")} if "OUT:temp" in graph else {}
+    return PairRequest(
+        path=str(link),
+        role=role,
+        graph=Text("thermometer.fbp", graph) if graph else None,
+        components=Text("components.json", COMPONENTS) if graph else None,
+        upload=upload,
+        ports=ports,
+    )
+
+
+class Registry:
+    """The boards of one state directory, with what they told."""
+
+    def __init__(self, state: Path) -> None:
+        self.changes = 0
+        self.on_change: Callable[[], None] = lambda: None
+        self.restarted: list[str] = []
+        self.boards = Boards(
+            state,
+            SerialSection(boot_wait_s=0.0),
+            on_change=self._changed,
+            on_running=self.restarted.append,
+        )
+        self.boards.load()
+
+    def _changed(self) -> None:
+        self.changes += 1
+        self.on_change()

@@ -1,0 +1,115 @@
+"""What is remembered of edges from one run to the next, and what follows from it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from gateway.bindingrecord import BindingRecord
+from gateway.coordinator.bindings_file import BindingsFile
+from gateway.coordinator.planner import Plan
+from gateway.memory.transport import MemoryBroker, MemoryConnector
+from gateway.model.address import Address, amqp_exchange, amqp_queue, mqtt
+from gateway.model.binding import Binding, Contract, DeliveryMode
+from gateway.model.message import Message
+from gateway.routing import events as ev
+from gateway.routing.pump import Pump
+from gateway.routing.table import RouteTable
+from gateway.spool.memory import MemoryStore
+from gateway.spool.record import SpoolRecord
+from tests.support.routing import Bench, backlog, edge
+
+FROM_CLOUD = Binding(
+    "cloud.out->lamp.in",
+    amqp_exchange("cloud.OUT"),
+    mqtt("lamp/in"),
+    Contract(mode=DeliveryMode.STORED, ttl_s=1.5, deadletter=amqp_queue("grave")),
+    intake=amqp_queue("gateway.shed.cloud.out->lamp.in"),
+    label="cloud.out->lamp.in",
+)
+
+
+def plan(*bindings: Binding, waiting: Mapping[str, str] | None = None) -> Plan:
+    return Plan(bindings, (), waiting or {})
+
+
+async def one_run(path: Path, *plans: Plan) -> tuple[Binding, ...]:
+    """A gateway's run with these plans one after the other; the edges that it undid."""
+    pump = Pump(MemoryStore())
+    record = BindingRecord(path, pump)
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(pump.run()), group.create_task(record.run())]
+        for one in plans:
+            record.install(one)
+            await asyncio.sleep(0)
+        undone = pump.unfinished()[1]
+        for task in tasks:
+            task.cancel()
+    return undone
+
+
+async def test_an_edge_that_went_while_the_gateway_was_stopped_is_undone_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "edges.json"
+    assert await one_run(path, plan(FROM_CLOUD)) == ()
+    assert BindingsFile(path).load() == (FROM_CLOUD,)
+    assert await one_run(path, plan(FROM_CLOUD)) == ()
+    assert await one_run(path, plan()) == (FROM_CLOUD,)
+    assert BindingsFile(path).load() == (FROM_CLOUD,)  # the broker has not been there to undo it
+    assert await one_run(path, plan()) == (FROM_CLOUD,)
+
+
+async def test_an_edge_that_only_waits_for_its_source_keeps_its_queue_until_it_leaves_the_graph(tmp_path: Path) -> None:
+    path = tmp_path / "edges.json"
+    await one_run(path, plan(FROM_CLOUD))
+    waits = plan(waiting={FROM_CLOUD.label: "waits for role cloud"})
+    assert await one_run(path, waits) == ()
+    assert await one_run(path, waits, plan()) == (FROM_CLOUD,)
+
+
+@pytest.mark.parametrize("damaged", [b"[{", b'[{"id":"\xff"}]', b"{}"])
+async def test_a_damaged_record_undoes_nothing_and_is_made_anew(tmp_path: Path, damaged: bytes) -> None:
+    path = tmp_path / "edges.json"
+    path.write_bytes(damaged)
+    assert await one_run(path, plan(FROM_CLOUD)) == ()
+    assert BindingsFile(path).load() == (FROM_CLOUD,)
+
+
+async def test_after_a_restart_the_records_of_a_removed_edge_reach_its_target_and_it_is_forgotten(
+    tmp_path: Path,
+) -> None:
+    path, store, shed = tmp_path / "edges.json", MemoryStore(), MemoryBroker("shed")
+    BindingsFile(path).save([edge("gone", Address("shed", "in"))])
+    store.submit([SpoolRecord("gone", Message(name, name.encode())) for name in "ab"], lambda answer: None)
+    pump = Pump(store)
+    record = BindingRecord(path, pump)
+    record.install(plan())
+    async with asyncio.TaskGroup() as group, MemoryConnector(shed).connect() as session:
+        tasks = [group.create_task(one) for one in (pump.run(), record.run(), pump.serve(session, "shed"))]
+        async with asyncio.timeout(10):
+            while BindingsFile(path).load() or store.records:
+                await asyncio.sleep(0.02)
+                record.install(plan())
+        for task in tasks:
+            task.cancel()
+    assert [message.id for message in shed.waiting("in")] == ["a", "b"]
+
+
+def test_what_waits_for_an_edge_that_left_the_graph_still_goes_to_its_target() -> None:
+    bench = Bench([])
+    bench.disk[1] = SpoolRecord("edge", Message("old", b"x"), 1)
+    bench.tell(ev.Recovered([backlog("edge", 1, 1, 1)], (), 0))
+    effects = bench.tell(ev.TableInstalled(RouteTable.of([], former=[edge()])))
+    assert bench.settle_down(effects) == ["old"]
+    assert len(bench.router.orphans) == 0
+
+
+def test_what_waits_for_an_edge_without_a_known_target_waits_for_a_person() -> None:
+    bench = Bench([])
+    bench.tell(ev.Recovered([backlog("edge", 2, 2, 2)], (), 0))
+    bench.tell(ev.TableInstalled(RouteTable.of([], former=[edge(target=None)])))
+    assert len(bench.router.orphans) == 2
+    bench.tell(ev.Removed([("edge", 1, 1), ("edge", 2, 1)]))
+    assert len(bench.router.orphans) == 0

@@ -1,0 +1,39 @@
+"""What every command has in common, as a user sees it."""
+
+from __future__ import annotations
+
+import pytest
+from click.testing import CliRunner, Result
+from pytest_mock import MockerFixture
+
+from gateway.cli.common import edge_names
+from gateway.cli.main import main
+
+
+def ending_with(mocker: MockerFixture, problem: BaseException, *arguments: str) -> Result:
+    mocker.patch("click.Group.invoke", side_effect=problem)
+    return CliRunner().invoke(main, arguments)
+
+
+def test_a_bug_of_ours_is_one_line_with_what_to_do(mocker: MockerFixture) -> None:
+    result = ending_with(mocker, KeyError("http"), "status")
+    assert result.exit_code == 1
+    assert "a bug: KeyError: 'http'" in result.output
+    assert "Traceback" not in result.output
+    assert len(result.output.splitlines()) == 1
+
+
+def test_the_traceback_of_a_bug_is_there_for_who_asks(mocker: MockerFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAY_TRACEBACK", "1")
+    assert isinstance(ending_with(mocker, KeyError("http"), "status").exception, KeyError)
+
+
+def test_ctrl_c_ends_a_command_without_a_word(mocker: MockerFixture) -> None:
+    result = ending_with(mocker, KeyboardInterrupt(), "status")
+    assert (result.exit_code, result.output) == (130, "")
+
+
+def test_edges_of_boards_that_share_a_role_are_told_apart() -> None:
+    twins = [{"id": f"serial:{board}.temp->mqtt:attic/temp", "label": "attic.temp->mqtt:attic/temp"} for board in "ab"]
+    other = {"id": "serial:a.temp->mqtt:hall/in", "label": "attic.temp->hall.in"}
+    assert edge_names([*twins, other], "id") == [twins[0]["id"], twins[1]["id"], "attic.temp->hall.in"]

@@ -1,0 +1,247 @@
+"""The layers of docs/architecture.md, read from the imports of every module."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2] / "gateway"
+
+BASE = {
+    "spool.store",
+    "spool.record",
+    "errors",
+    "transport",
+    "yamltext",
+    "cbor",
+    "config.schema",
+    "serial_link.commandformat",
+    "serial_link.codec",
+    "serial_link.extensions",
+}
+CORES = {
+    "serial_link.framer",
+    "serial_link.link",
+    "serial_link.linkevents",
+    "serial_link.upload",
+    "serial_link.livegraph",
+    "serial_link.componentheaders",
+    "serial_link.describe",
+    "serial_link.capture",
+    "serial_link.detector",
+    "serial_link.graphdiff",
+    "serial_link.requests",
+    "serial_link.phasewalk",
+    "serial_link.answers",
+    "serial_link.namemap",
+    "serial_link.model",
+    "serial_link.values",
+    "serial_link.literals",
+    "serial_link.componentmap",
+    "serial_link.identity",
+    "serial_link.ladder",
+    "serial_link.selfdescription",
+    "serial_link.gaps",
+    "serial_link.checkedframer",
+    "serial_link.credit",
+    "serial_link.dialogue",
+    "firmware.header",
+    "firmware.ihex",
+    "firmware.targets",
+    "mqtt.topics",
+    "mqtt.packets",
+    "mqtt.intake",
+    "mqtt.outbox",
+    "mqtt.settings",
+    "mqtt.properties",
+    "amqp.topology",
+    "amqp.properties",
+    "amqp.frames",
+    "amqp.methods",
+    "amqp.tables",
+    "amqp.confirms",
+    "amqp.unsettled",
+    "amqp.settings",
+    "amqp.streams",
+    "routing.answers",
+    "routing.table",
+    "routing.router",
+    "routing.dedupe",
+    "routing.lane",
+    "routing.shelf",
+    "routing.overflow",
+    "routing.events",
+    "routing.state",
+    "routing.outgoing",
+    "routing.spooling",
+    "routing.orphans",
+    "routing.deadletter",
+    "routing.payload",
+    "routing.books",
+    "spool.entries",
+    "coordinator.registry",
+    "coordinator.planner",
+    "coordinator.graphs",
+    "coordinator.contracts",
+    "coordinator.border",
+    "coordinator.wiring",
+    "fbp.language",
+    "fbp.graph_json",
+    "fbp.depth",
+    "fbp.elements",
+    "fbp.writer",
+    "fbp.forms",
+    "fbp.boxes",
+    "fbp.heights",
+    "fbp.layers",
+    "fbp.layout",
+    "fbp.textwidth",
+    "fbp.svg",
+    "fbp.drawing",
+    "fbp.backend",
+    "fbp.messages",
+    "fbp.payloads",
+    "fbp.commands",
+    "fbp.session",
+    "fbp.intents",
+    "fbp.access",
+    "fbp.trace",
+    "fbp.flowrate",
+    "fbp.watches",
+    "web.metrics",
+    "web.origins",
+    "library.components",
+    "library.foreign",
+    "participant.definition",
+    "participant.wiring",
+    "fbpspec.suite",
+    "fbpspec.matchers",
+    "fbpspec.jsonpath",
+    "fbpspec.report",
+    "simulator.board",
+    "simulator.components",
+    "simulator.parser",
+    "simulator.replay",
+    "simulator.strictness",
+    "simulator.ourfirmware",
+    "simulator.network",
+    "simulator.faults",
+    "model.discovery",
+    "config.load",
+    "config.mistakes",
+    "config.places",
+    "status",
+}
+TOP = {
+    "app",
+    "bindingrecord",
+    "boardruntimes",
+    "brokers",
+    "cloud",
+    "control",
+    "requests",
+    "runtimes",
+    "componentstore",
+    "participant",  # the public interface: what its modules make
+    "participant.run",  # an URL -> the connector of either broker
+    "participant.compat",
+}
+
+NOT_IN_CORES = {"asyncio", "socket", "threading", "time", "select", "subprocess"}
+ONE_HOME = {
+    "paho": {"mqtt.client", "mqtt.standin"},
+    "aio_pika": {"amqp.client"},
+    "aiormq": {"amqp.client"},
+    "pamqp": {"amqp.client"},
+    "serial": {"serial_link.port", "serial_link.watch"},
+    "asyncinotify": {"serial_link.watch"},
+    "sqlite3": {"spool.database"},
+    "lark": {"fbp.language"},
+    "aiohttp": {"web.server", "fbpspec.client"},
+    "amqtt": {"mqtt.embedded"},
+    "yaml": {"yamltext"},
+    "cbor2": {"cbor"},
+}
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        name = ".".join(part for part in parts if part != "__init__")
+        found[name] = path
+    return found
+
+
+def imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{path}: relative import"
+            found.add(node.module)
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return found
+
+
+def own(names: set[str]) -> set[str]:
+    """The gateway's own modules among imported names."""
+    known = modules()
+    return {name.removeprefix("gateway.") for name in names if name.removeprefix("gateway.") in known} - {"gateway"}
+
+
+def layer(name: str) -> int:
+    package = name.partition(".")[0]
+    if package in {"cli", "__main__"}:
+        return 5
+    if name in TOP:
+        return 4
+    if name in CORES:
+        return 2
+    if package == "model" or name in BASE or ("." not in name and (ROOT / name).is_dir()):
+        return 1
+    return 3
+
+
+def package(name: str) -> str:
+    return name.partition(".")[0]
+
+
+@pytest.mark.parametrize("name", [name for name in modules() if name])
+def test_imports_go_down_or_stay_in_the_package(name: str) -> None:
+    for other in own(imports(modules()[name])):
+        if layer(other) == layer(name) and layer(name) not in (1, 4, 5):
+            helper = other in {"supervise", "files", "tls"}
+            assert package(other) == package(name) or helper, f"{name} imports {other} of its own layer"
+        assert layer(other) <= layer(name), f"{name} (layer {layer(name)}) imports {other} (layer {layer(other)})"
+
+
+@pytest.mark.parametrize("name", [name for name in modules() if layer(name) <= 2])
+def test_cores_know_no_loop_no_clock_no_client(name: str) -> None:
+    roots = {imported.partition(".")[0] for imported in imports(modules()[name])}
+    homes = {library for library, home in ONE_HOME.items() if name not in home}
+    assert not roots & (NOT_IN_CORES | homes | {"click"})
+
+
+@pytest.mark.parametrize("library", sorted(ONE_HOME))
+def test_a_client_library_has_one_home(library: str) -> None:
+    users = {
+        name
+        for name, path in modules().items()
+        if any(imported.partition(".")[0] == library for imported in imports(path))
+    }
+    assert users <= ONE_HOME[library]
+
+
+def test_click_stays_in_the_command_line() -> None:
+    users = {name for name, path in modules().items() if "click" in {i.partition(".")[0] for i in imports(path)}}
+    assert users
+    assert all(package(name) == "cli" for name in users)
+
+
+def test_no_module_is_longer_than_a_reader_can_hold() -> None:
+    too_long = {name: len(path.read_text().splitlines()) for name, path in modules().items()}
+    assert not {name: lines for name, lines in too_long.items() if lines > 400}

@@ -1,0 +1,174 @@
+"""What a board's answer to a send means for the message."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gateway.errors import DeliveryDeferred, DeliveryError, DeliveryRefused
+from gateway.serial_link.codec import Command, command
+from gateway.serial_link.commandformat import CommandKind, DebugPoint
+from gateway.serial_link.conversation import OnAnswer
+from gateway.serial_link.linkevents import Replied, RequestFailed, RequestToken
+from gateway.serial_link.outbox import Outbox
+
+PING = command(CommandKind.PING)
+
+
+@pytest.mark.parametrize(
+    ("code", "problem"),
+    [
+        (DebugPoint.QUEUE_FULL, DeliveryDeferred),  # our firmware took nothing, and has room again soon
+        (DebugPoint.INVALID_PORT, DeliveryRefused),
+    ],
+)
+async def test_a_full_board_is_tried_again_and_a_refusal_is_not(code: int, problem: type[DeliveryError]) -> None:
+    def answer(unit: Command, on_answer: OnAnswer) -> None:
+        on_answer(RequestFailed(RequestToken(1), "no", code=code))
+
+    outbox = Outbox("device attic", answer)
+    outbox.trust()
+    with pytest.raises(problem):
+        await outbox.send("serial:attic.fan", "m1", lambda: [PING])
+
+
+async def test_a_message_that_nobody_can_make_into_packets_holds_up_no_other() -> None:
+    def broken() -> list[Command]:
+        raise RecursionError("a bug")
+
+    outbox = Outbox("device attic", lambda unit, on_answer: on_answer(Replied(RequestToken(1), unit)))
+    outbox.trust()
+    with pytest.raises(DeliveryRefused, match="a bug"):
+        await outbox.send("serial:attic.fan", "m1", broken)
+    async with asyncio.timeout(5):
+        await outbox.send("serial:attic.fan", "m2", lambda: [PING])
+
+
+class Board:
+    """Answers when the test says so."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Command, OnAnswer]] = []
+
+    def request(self, unit: Command, on_answer: OnAnswer) -> None:
+        self.asked.append((unit, on_answer))
+
+    @property
+    def values(self) -> list[int]:
+        """The first argument of what was sent and not answered yet."""
+        return [unit.args[0] for unit, _ in self.asked]
+
+    def good(self) -> None:
+        """Answer the oldest well."""
+        unit, on_answer = self.asked.pop(0)
+        on_answer(Replied(RequestToken(1), unit))
+
+    def damaged(self) -> None:
+        """It got something damaged, and obeyed nothing that was not answered yet."""
+        asked, self.asked = self.asked, []
+        for _, on_answer in asked:
+            on_answer(RequestFailed(RequestToken(1), "damaged", code=DebugPoint.BAD_CHECKSUM))
+
+
+def pings(*values: int) -> list[Command]:
+    return [command(CommandKind.PING, data=bytes((value,))) for value in values]
+
+
+async def settle() -> None:
+    """Let every task run until it waits."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_messages_for_several_ports_fly_side_by_side_and_those_for_one_port_one_by_one() -> None:
+    board = Board()
+    outbox = Outbox("device attic", board.request, lambda: 4)
+    outbox.trust()
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        tasks.create_task(outbox.send("a", "m1", lambda: pings(1, 2)))
+        tasks.create_task(outbox.send("a", "m2", lambda: pings(3)))
+        tasks.create_task(outbox.send("b", "m3", lambda: pings(4, 5, 6)))
+        await settle()
+        assert board.values == [1, 2, 4, 5]
+        board.good()
+        await settle()
+        assert board.values == [2, 4, 5, 6]
+        board.good()
+        await settle()
+        assert board.values == [4, 5, 6, 3]
+        for _ in range(4):
+            board.good()
+
+
+async def test_without_a_window_one_packet_flies() -> None:
+    board = Board()
+    outbox = Outbox("device attic", board.request)
+    outbox.trust()
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        tasks.create_task(outbox.send("a", "m1", lambda: pings(1, 2)))
+        tasks.create_task(outbox.send("b", "m2", lambda: pings(3)))
+        for value in (1, 2, 3):
+            await settle()
+            assert board.values == [value]
+            board.good()
+
+
+async def test_a_message_that_the_board_got_damaged_is_sent_again_at_once_from_its_beginning() -> None:
+    board = Board()
+    outbox = Outbox("device attic", board.request, lambda: 4)
+    outbox.trust()
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        tasks.create_task(outbox.send("a", "m1", lambda: pings(1, 2)))
+        await settle()
+        board.damaged()
+        await settle()
+        assert board.values == [1, 2]
+        board.good()
+        board.good()
+
+
+async def test_a_message_of_which_the_board_took_a_part_is_for_its_sender_to_repeat() -> None:
+    board = Board()
+    outbox = Outbox("device attic", board.request, lambda: 4)
+    outbox.trust()
+    async with asyncio.timeout(10):
+        sending = asyncio.ensure_future(outbox.send("a", "m1", lambda: pings(1, 2)))
+        await settle()
+        board.good()
+        board.damaged()
+        with pytest.raises(DeliveryDeferred):
+            await sending
+        assert board.values == []
+
+
+async def test_a_line_that_damages_everything_does_not_keep_a_message_for_ever() -> None:
+    board = Board()
+    outbox = Outbox("device attic", board.request)
+    outbox.trust()
+    async with asyncio.timeout(10):
+        sending = asyncio.ensure_future(outbox.send("a", "m1", lambda: pings(1)))
+        await settle()
+        for _ in range(10):
+            board.damaged()
+        with pytest.raises(DeliveryDeferred):
+            await sending
+
+
+async def test_a_message_that_has_begun_is_carried_to_its_end_though_the_outbox_is_paused() -> None:
+    board = Board()
+    outbox = Outbox("device attic", board.request)
+    outbox.trust()
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        tasks.create_task(outbox.send("a", "m1", lambda: pings(1, 2)))
+        tasks.create_task(outbox.send("b", "m2", lambda: pings(3)))
+        await settle()
+        pausing = tasks.create_task(outbox.pause())
+        await settle()
+        board.good()
+        board.good()
+        await pausing
+        assert board.values == []
+        outbox.trust()
+        assert board.values == [3]
+        board.good()
