@@ -27,6 +27,7 @@ from urllib.parse import urlsplit
 
 from examples.private_rabbitmq import PrivateRabbitMQ, RabbitMQMissing
 from examples.simulated_board import ask_board
+from gateway.firmware.sources import component_map
 
 HERE = Path(__file__).parent
 DRAIN_S = 5.0
@@ -144,7 +145,7 @@ class Demo:
             child("board", *self.gateway("simulate", "--graph", graph, "--link", str(self.board_link)))
         )
         board.wait_line("board ready")
-        components = str(HERE / "components.json")
+        components = str(component_map())
         pair = ("pair", str(self.board_link), "--role", "attic", "--graph", graph, "--components", components)
         values = ("--port", "temp:type=number,scale=0.01,unit=°C", "--port", "fan:type=boolean")
         with child("gateway", *self.gateway(*pair, *values)) as pairing:

@@ -137,6 +137,7 @@ async def simulate(wanted: Wanted) -> None:
 def simulated(wanted: Wanted) -> tuple[BoardMaker, dict[str, str]]:
     """How boards are made that execute a graph, each with pins of its own; and the names of their outports."""
     from gateway.fbp.files import load_graph
+    from gateway.firmware.sources import component_map
     from gateway.serial_link.codec import WIRES
     from gateway.serial_link.componentfiles import load_components
     from gateway.serial_link.upload import compile_stream
@@ -145,7 +146,7 @@ def simulated(wanted: Wanted) -> tuple[BoardMaker, dict[str, str]]:
     from gateway.simulator.ourfirmware import Told
 
     wire = WIRES[wanted.wire]
-    library = load_components(wanted.components or Path(core.__file__).with_name("components.json"))
+    library = load_components(wanted.components or component_map())
     graph = load_graph(wanted.graph) if wanted.graph else None
     with found_in(wanted.graph):
         embedded = compile_stream(graph, library, wire, embedded=True) if graph else b""

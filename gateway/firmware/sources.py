@@ -1,13 +1,13 @@
-"""Where the sources of our firmware are: in the repository, or within the installed package."""
+"""Where the sources of our firmware are."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-SOURCES = Path(__file__).with_name("sources")
-"""A link to ``firmware_stubs`` in the repository, a copy of it in an installed package."""
+SOURCES = Path(__file__).parents[2] / "firmware_stubs"
+"""Beside the package, in the repository as in an installation."""
 
 
 def component_map() -> Path:
-    """The component map that every build of the firmware is made from."""
+    """The component map that the firmware and the simulator are made from."""
     return SOURCES / "components.json"

@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from gateway.firmware.sources import component_map
 from tests.support.anyboard import AnyBoard, running, warm
 from tests.support.gateway import EXAMPLES, Gateway, Process, gateway_with, until
 from tests.support.mosquitto import Mosquitto
@@ -58,7 +59,7 @@ def site(request: pytest.FixtureRequest, mosquitto: Mosquitto, tmp_path: Path) -
         running(kind, tmp_path, None) as board,
         gateway_with(tmp_path / "gateway", CONFIG.format(url=mosquitto.url)) as gateway,
     ):
-        known = ["--components", str(EXAMPLES / "components.json")] if kind == "simulator" else []
+        known = ["--components", str(component_map())] if kind == "simulator" else []
         meaning = "temp:type=number,scale=0.01,unit=°C"
         graph = tmp_path / "fast.fbp"
         graph.write_text(GRAPH.read_text().replace("'1000'", "'50'"))
@@ -216,7 +217,7 @@ def test_the_line_is_watched_recorded_and_played_and_pins_are_set_through_the_ga
             str(GRAPH),
             "--no-upload",
             "--components",
-            str(EXAMPLES / "components.json"),
+            str(component_map()),
         )
     finally:
         replay.stop()

@@ -11,6 +11,7 @@ import pytest
 
 from gateway.cli.pairlist import load_list
 from gateway.errors import ConfigError
+from gateway.firmware.sources import component_map
 from tests.support.gateway import (
     EXAMPLES,
     Gateway,
@@ -27,7 +28,7 @@ LIST = """\
 port = "ttySIM"
 role = "attic"
 graph = "{examples}/thermometer.fbp"
-components = "{examples}/components.json"
+components = "{components}"
 [board.ports.temp]
 type = "number"
 scale = 0.01
@@ -137,7 +138,7 @@ def test_what_is_wrong_is_one_line_with_its_exit_code(
 def test_a_list_pairs_what_is_there_and_tells_what_is_not(
     board: SimulatedBoard, gateway: Gateway, tmp_path: Path
 ) -> None:
-    (tmp_path / "boards.toml").write_text(LIST.format(examples=EXAMPLES))
+    (tmp_path / "boards.toml").write_text(LIST.format(examples=EXAMPLES, components=component_map()))
     done = gateway.run("pair", "--from", str(tmp_path / "boards.toml"))
     assert done.returncode == 4
     assert done.stdout.startswith("attic: paired as ttysim-")
@@ -190,7 +191,7 @@ def test_a_board_that_reports_only_16_bits_is_paired_with_that_said(tmp_path: Pa
     try:
         said = gateway.good(
             *("pair", str(board.link), "--graph", f"{EXAMPLES}/thermometer.fbp"),
-            *("--components", f"{EXAMPLES}/components.json", "--wire", "w8-0.6"),
+            *("--components", str(component_map()), "--wire", "w8-0.6"),
         )
     finally:
         board.process.stop()

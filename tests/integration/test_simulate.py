@@ -11,18 +11,20 @@ from pathlib import Path
 import pytest
 
 from examples.simulated_board import ask_board
+from gateway.firmware.sources import component_map
 from gateway.serial_link.capture import CaptureLine, capture_head
 from gateway.serial_link.codec import W8_06, W10, Command, Wire, command, encode, opening
-from gateway.serial_link.commandformat import CommandKind
+from gateway.serial_link.commandformat import CommandKind, DebugLevel, DebugPoint
 from gateway.serial_link.describe import Way
 from gateway.serial_link.port import PortOptions, open_tty
 from tests.support.gateway import EXAMPLES, Process, until
 
 Start = Callable[..., Process]
 THERMOMETER = str(EXAMPLES / "thermometer.fbp")
-COMPONENTS = str(EXAMPLES / "components.json")
+COMPONENTS = str(component_map())
 READING = "00670200000700080000"
 """The board's port sensor.out says 2048."""
+STARTED = command(CommandKind.DEBUG_MESSAGE, level=DebugLevel.INFO, point=DebugPoint.PROGRAM_START)
 
 
 @pytest.fixture
@@ -51,16 +53,18 @@ class Line:
             os.write(self._port._fd, unit if isinstance(unit, bytes) else encode(self._wire, unit))
 
     def hear(self, count: int) -> list[str]:
-        """So many commands."""
+        """So many commands, but not the board's word that it started: who opens the port late doesn't hear it."""
         got = bytearray()
 
-        def enough() -> bool:
+        def commands() -> list[str]:
             with suppress(BlockingIOError):
                 got.extend(os.read(self._port._fd, 4096))
-            return len(got) >= count * self._wire.size
+            size = self._wire.size
+            units = [bytes(got[at : at + size]) for at in range(0, len(got) - size + 1, size)]
+            return [unit.hex() for unit in units if unit != encode(self._wire, STARTED)]
 
-        until(f"{count} commands", enough, 10)
-        return [got[at : at + self._wire.size].hex() for at in range(0, len(got), self._wire.size)]
+        until(f"{count} commands", lambda: len(commands()) >= count, 10)
+        return commands()
 
     def close(self) -> None:
         self._port.close()

@@ -12,6 +12,7 @@ import aiohttp
 from gateway.errors import DeliveryRefused
 from gateway.fbp.access import Access
 from gateway.fbp.files import load_graph
+from gateway.firmware.sources import component_map
 from gateway.model.component import ComponentLibrary
 from gateway.model.graph import Graph, Json
 from gateway.model.port import PortRef
@@ -28,7 +29,7 @@ class Board:
     """A board as its runtime sees it: runs the example's firmware, and does what it is told."""
 
     def __init__(self) -> None:
-        path = EXAMPLES / "components.json"
+        path = component_map()
         self.id, self.role = "b1", "attic"
         self.graph: Graph | None = load_graph(EXAMPLES / "thermometer.fbp")
         self.library: ComponentLibrary = parse_component_map(path.read_text(), str(path))

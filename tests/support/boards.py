@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from gateway.config.schema import SerialSection
+from gateway.firmware.sources import component_map
 from gateway.model.component import ComponentLibrary
 from gateway.serial_link.boards import Boards
 from gateway.serial_link.codec import W10, Wire
@@ -22,7 +23,7 @@ from gateway.simulator.pty import SimulatedBoard
 EXAMPLES = Path(__file__).parents[2] / "examples"
 GRAPH = (EXAMPLES / "thermometer.fbp").read_text()
 FAST_GRAPH = GRAPH.replace("'1000'", "'20'")
-COMPONENTS = (EXAMPLES / "components.json").read_text()
+COMPONENTS = component_map().read_text()
 
 LOOP_GRAPH = """\
 INPORT=echo.IN:in

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from examples.simulated_board import ask_board
+from gateway.firmware.sources import component_map
 
 COMMAND = Path(sys.executable).with_name("gateway")
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -218,7 +219,7 @@ def pair_thermometer(gateway: Gateway, board: SimulatedBoard, role: str = "attic
         "--graph",
         str(EXAMPLES / "thermometer.fbp"),
         "--components",
-        str(EXAMPLES / "components.json"),
+        str(component_map()),
         "--port",
         "temp:type=number,scale=0.01,unit=°C",
         "--port",

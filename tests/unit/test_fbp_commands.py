@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from gateway.cli.main import main
-from tests.support.boards import EXAMPLES
+from gateway.firmware.sources import component_map
 from tests.support.gateway import COMMAND
 
 HALL = "# @name hall\npir(io/Pir) MOTION -> ON lamp(io/Lamp)\n'5' -> HOLD lamp\n"
@@ -89,7 +89,7 @@ def test_what_a_board_does_not_have_is_said_with_file_and_place(
 ) -> None:
     path = tmp_path / "board.fbp"
     path.write_text(text)
-    result = gateway("graph", *command, str(path), "--components", str(EXAMPLES / "components.json"))
+    result = gateway("graph", *command, str(path), "--components", str(component_map()))
     assert result.exit_code == 1
     assert result.stderr.startswith(f"gateway: {path}: {words}")
     assert result.stderr.count("\n") == 1
