@@ -14,7 +14,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeAlias
 
-from gateway.errors import BoardFull, ConnectionLost, DeliveryDeferred, DeliveryError, DeliveryRefused
+from gateway.errors import (
+    BoardFull,
+    ConnectionLost,
+    DeliveryDeferred,
+    DeliveryError,
+    DeliveryRefused,
+    LocalProtocolError,
+)
 from gateway.serial_link.codec import Command
 from gateway.serial_link.commandformat import DebugPoint
 from gateway.serial_link.conversation import OnAnswer
@@ -132,7 +139,9 @@ class Outbox:
         return None
 
     def _send_unit(self, job: _Job) -> bool:
-        """Send the next unit. False: the link opens again; what waits does so until ``trust`` or ``lose``."""
+        """Send the next unit. False: the link opens again, or what others ask has filled its queue. Then what waits does so
+        until ``trust`` or ``lose``, or until something of ours is answered; where nothing is, the sender tries again.
+        """
         begun = job.begun
         unit = job.units.popleft()
         job.flying += 1
@@ -149,6 +158,14 @@ class Outbox:
             else:
                 self._put_back(job)
             return False
+        except LocalProtocolError as exc:
+            job.flying -= 1
+            self._flying -= 1
+            if self._flying:
+                job.units.appendleft(unit)
+                return False
+            self._fail(job, DeliveryDeferred(job.address, job.message_id, str(exc)))
+            self._settle(job)
         return True
 
     def _answered(self, job: _Job, event: Replied | RequestFailed) -> None:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from gateway.errors import DeliveryDeferred, DeliveryError, DeliveryRefused
+from gateway.errors import DeliveryDeferred, DeliveryError, DeliveryRefused, LocalProtocolError
 from gateway.serial_link.codec import Command, command
 from gateway.serial_link.commandformat import CommandKind, DebugPoint
 from gateway.serial_link.conversation import OnAnswer
@@ -172,3 +172,63 @@ async def test_a_message_that_has_begun_is_carried_to_its_end_though_the_outbox_
         outbox.trust()
         assert board.values == [3]
         board.good()
+
+
+class Crowded(Board):
+    """A link whose queue others have filled, while the test says so."""
+
+    full = False
+
+    def request(self, unit: Command, on_answer: OnAnswer) -> None:
+        if self.full:
+            raise LocalProtocolError("more than 32 requests wait")
+        super().request(unit, on_answer)
+
+
+async def test_a_message_that_finds_the_queue_of_the_line_full_is_tried_again_and_the_line_goes_on() -> None:
+    board = Crowded()
+    outbox = Outbox("device attic", board.request)
+    outbox.trust()
+    board.full = True
+    async with asyncio.timeout(10):
+        with pytest.raises(DeliveryDeferred, match="more than 32 requests wait") as caught:
+            await outbox.send("a", "m1", lambda: pings(1, 2))
+        assert not caught.value.counts
+        board.full = False
+        sending = asyncio.ensure_future(outbox.send("a", "m2", lambda: pings(3)))
+        await settle()
+        board.good()
+        await sending
+        await outbox.pause()
+
+
+async def test_the_rest_of_a_message_waits_until_the_queue_of_the_line_has_room() -> None:
+    board = Crowded()
+    outbox = Outbox("device attic", board.request, lambda: 2)
+    outbox.trust()
+    async with asyncio.timeout(10):
+        sending = asyncio.ensure_future(outbox.send("a", "m1", lambda: pings(1, 2, 3)))
+        await settle()
+        assert board.values == [1, 2]
+        board.full = True
+        board.good()
+        assert board.values == [2]
+        board.full = False
+        board.good()
+        assert board.values == [3]
+        board.good()
+        await sending
+
+
+async def test_a_message_whose_rest_finds_no_room_at_all_is_for_its_sender_to_repeat() -> None:
+    board = Crowded()
+    outbox = Outbox("device attic", board.request)
+    outbox.trust()
+    async with asyncio.timeout(10):
+        sending = asyncio.ensure_future(outbox.send("a", "m1", lambda: pings(1, 2)))
+        await settle()
+        board.full = True
+        board.good()
+        with pytest.raises(DeliveryDeferred):
+            await sending
+        await outbox.pause()
