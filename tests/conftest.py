@@ -7,9 +7,12 @@ import pytest
 
 pytest_plugins = ["tests.support.mosquitto", "tests.support.rabbitmq"]
 
-# How long an example takes, or is drawn, says how busy this machine is, and nothing of us.
-hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
-hypothesis.settings.load_profile("untimed")
+# How long an example takes, or is drawn, says how busy this machine is, and nothing of us. The same examples in every run:
+# a failure is then of the change at hand. New ones are looked for with `pytest --hypothesis-profile explore`.
+UNTIMED = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], database=None)
+hypothesis.settings.register_profile("same", UNTIMED, derandomize=True)
+hypothesis.settings.register_profile("explore", UNTIMED, print_blob=True)
+hypothesis.settings.load_profile("same")
 
 SLOW_S = 7200
 """A test marked slow may take so long; every other hangs when it takes longer than the timeout in pyproject.toml."""

@@ -97,7 +97,7 @@ def grown(wanted: list[e.Edit]) -> tuple[Graph, list[tuple[Graph, e.Edit]]]:
 
 
 @given(st.lists(EDITS, max_size=40))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_edits_taken_back_one_by_one_leave_what_was_before(wanted: list[e.Edit]) -> None:
     graph, done = grown(wanted)
     for before, edit in reversed(done):
@@ -106,7 +106,7 @@ def test_any_edits_taken_back_one_by_one_leave_what_was_before(wanted: list[e.Ed
 
 
 @given(st.lists(EDITS, max_size=40), st.lists(EDITS, max_size=40))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_the_difference_leads_from_one_graph_to_the_other(first: list[e.Edit], second: list[e.Edit]) -> None:
     before, after = grown(first)[0], grown(first[:15] + second)[0]
     assert contents(e.apply_edits(before, difference(before, after))) == contents(after)
@@ -114,7 +114,7 @@ def test_the_difference_leads_from_one_graph_to_the_other(first: list[e.Edit], s
 
 
 @given(st.lists(EDITS, max_size=40))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_every_edge_and_export_of_an_edited_graph_ends_at_a_node(wanted: list[e.Edit]) -> None:
     graph, _ = grown(wanted)
     assert to_json(loads(dumps(graph))) == to_json(graph)  # the reader checks all of them
@@ -143,7 +143,7 @@ SMALL: st.SearchStrategy[e.Edit] = st.one_of(
 
 
 @given(st.lists(SMALL, max_size=40))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_what_the_language_can_hold_reads_back_equal(wanted: list[e.Edit]) -> None:
     graph, _ = grown(wanted)
     text = write(graph)
@@ -152,7 +152,7 @@ def test_what_the_language_can_hold_reads_back_equal(wanted: list[e.Edit]) -> No
 
 
 @given(st.lists(EDITS, max_size=40))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_graph_is_written_whole_or_refused(wanted: list[e.Edit]) -> None:
     graph, _ = grown(wanted)
     try:

@@ -53,7 +53,6 @@ def opened(wire: Wire, noise: bytes = b"") -> Link:
     return link
 
 
-@settings(deadline=None)
 @given(wires, st.integers(0, 255), st.integers(0, 255), st.binary(max_size=7))
 def test_every_command_reads_back_from_its_bytes(wire: Wire, request_id: int, kind: int, args: bytes) -> None:
     unit = decode(wire, encode(wire, Command(request_id, kind, args)))
@@ -62,7 +61,6 @@ def test_every_command_reads_back_from_its_bytes(wire: Wire, request_id: int, ki
     assert unit.request_id == (request_id if wire.request_ids else 0)
 
 
-@settings(deadline=None)
 @given(wires, numbers, st.integers(0, 127), packets)
 def test_every_packet_event_reads_back_as_far_as_the_wire_carries_it(
     wire: Wire, node: int, port: int, packet: Packet
@@ -77,7 +75,6 @@ def test_every_packet_event_reads_back_as_far_as_the_wire_carries_it(
         assert back == packet
 
 
-@settings(deadline=None)
 @given(wires, st.binary(max_size=200), st.lists(st.integers(0, 200), max_size=20))
 def test_any_pieces_give_the_same_commands(wire: Wire, data: bytes, places: list[int]) -> None:
     whole, pieces = Framer(wire), Framer(wire)
@@ -85,7 +82,6 @@ def test_any_pieces_give_the_same_commands(wire: Wire, data: bytes, places: list
     assert pieces.partial == whole.partial < wire.size
 
 
-@settings(deadline=None)
 @given(wires, readings, st.lists(st.integers(0, 300), max_size=30))
 def test_a_link_reads_the_same_from_any_pieces(
     wire: Wire, sayings: list[tuple[int, int, Packet]], places: list[int]
@@ -100,7 +96,6 @@ def test_a_link_reads_the_same_from_any_pieces(
     assert [(said.node, said.port) for said in events if isinstance(said, PacketSent)] == [s[:2] for s in sayings]
 
 
-@settings(deadline=None)
 @given(wires, st.binary(max_size=300))
 def test_garbage_before_the_answer_does_not_hide_it(wire: Wire, noise: bytes) -> None:
     frame = bytes(wire.size - 1)
@@ -109,7 +104,6 @@ def test_garbage_before_the_answer_does_not_hide_it(wire: Wire, noise: bytes) ->
     assert opened(wire, noise).is_open
 
 
-@settings(deadline=None)
 @given(wires, st.lists(st.tuples(st.tuples(numbers, st.integers(0, 8), packets), st.binary(max_size=25)), max_size=12))
 def test_garbage_between_commands_costs_no_more_than_its_neighbours(
     wire: Wire, script: list[tuple[tuple[int, int, Packet], bytes]]
@@ -124,7 +118,6 @@ def test_garbage_between_commands_costs_no_more_than_its_neighbours(
     assert sum(missed.values()) <= 2 * stretches
 
 
-@settings(deadline=None)
 @given(wires, st.lists(st.binary(max_size=80), max_size=30), st.booleans())
 def test_no_stream_makes_a_link_raise_or_grow(wire: Wire, stream: list[bytes], begin_open: bool) -> None:
     link = opened(wire) if begin_open else Link(wire)
@@ -140,7 +133,6 @@ def test_no_stream_makes_a_link_raise_or_grow(wire: Wire, stream: list[bytes], b
         assert link._framer.partial < wire.size
 
 
-@settings(deadline=None)
 @given(st.lists(st.binary(max_size=60), max_size=30))
 def test_no_stream_makes_the_search_raise_or_find_a_board(stream: list[bytes]) -> None:
     detector, now = Detector(), 0.0
@@ -153,7 +145,6 @@ def test_no_stream_makes_the_search_raise_or_find_a_board(stream: list[bytes]) -
         detector.data_to_send()
 
 
-@settings(deadline=None)
 @given(wires, st.lists(st.binary(max_size=60), max_size=20), st.booleans())
 def test_no_stream_makes_a_strict_board_crash(wire: Wire, stream: list[bytes], strict: bool) -> None:
     board = Board(library(wire), wire=wire, strict=strict)

@@ -88,7 +88,7 @@ def test_a_node_that_is_nowhere_declared_is_named_with_its_edge() -> None:
 
 
 @given(st.text(alphabet="AB xX()[]'\"->,.:\n#@=09{}\\INPORT\t", max_size=60))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_any_text_is_a_graph_or_a_graph_error(text: str) -> None:
     try:
         graph = parse(text)
@@ -98,7 +98,7 @@ def test_any_text_is_a_graph_or_a_graph_error(text: str) -> None:
 
 
 @given(st.text(max_size=200))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_text_is_a_json_graph_or_a_graph_error(text: str) -> None:
     try:
         graph = loads(text)

@@ -146,7 +146,7 @@ def test_an_unknown_command_is_an_error_of_its_protocol_with_the_requests_id() -
         ]
     ),
 )
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_no_payload_is_too_strange_to_be_answered(payload: Any, protocol: str, command: str) -> None:
     client = Client()
     for item in client.say(protocol, command, payload):
