@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import signal
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
@@ -172,3 +173,11 @@ class Episode:
         else:
             log.info("%s: connected again after %.1f s", self._name, time.monotonic() - self._began)
         self._began = None
+
+
+def signal_name(number: int) -> str:
+    """What people call a signal, for a process that it ended. Those for real time have no names of their own."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from gateway.library.components import OWN_TOOLS
-from gateway.supervise import Backoff
+from gateway.supervise import Backoff, signal_name
 
 log = logging.getLogger(__name__)
 
@@ -202,7 +202,7 @@ class _Child:
         finally:
             self.report.pid = 0
             self._process = None
-        return f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}", False
+        return f"ended by {signal_name(-code)}" if code < 0 else f"ended with exit code {code}", False
 
     async def _listen(self, process: asyncio.subprocess.Process) -> int:
         """Until it ends and all its output is read; the exit code."""

@@ -25,6 +25,7 @@ from typing import Any, Literal
 from gateway.errors import ConfigError, Conflict, GatewayError
 from gateway.files import write_file_safely
 from gateway.mqtt.ports import choose_port, is_free, program_on
+from gateway.supervise import signal_name
 
 log = logging.getLogger(__name__)
 
@@ -195,7 +196,7 @@ class _Mosquitto:
     def _last_words(self, code: int | None) -> str:
         """Why it ended. A warning is no reason: as root it begins every run with one."""
         if code is not None and code < 0:
-            return f"killed by {signal.Signals(-code).name}"
+            return f"killed by {signal_name(-code)}"
         words = [words for line in self._errors.read_text("utf-8", "replace").splitlines() if (words := _told(line))]
         return words[-1] if words else f"it says nothing about why{'' if code is None else f' (code {code})'}"
 
