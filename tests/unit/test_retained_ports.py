@@ -11,6 +11,7 @@ from click import UsageError
 from gateway.cli.pair import port_meanings
 from gateway.cli.pairlist import load_list
 from gateway.errors import BadValue, ConfigError, GraphError
+from gateway.firmware.sources import component_map
 from gateway.model.address import mqtt, serial
 from gateway.model.binding import Binding
 from gateway.model.message import Message
@@ -27,7 +28,7 @@ from tests.support.routing import CLOUD, SOURCE, Bench, backlog, edge
 from tests.unit.test_planner import graph, participant, plan
 
 GRAPH = parse_board_graph((EXAMPLES / "thermometer.fbp").read_text(), "thermometer.fbp")
-LIBRARY = parse_library((EXAMPLES / "components.json").read_text(), "components.json")
+LIBRARY = parse_library(component_map().read_text(), "components.json")
 RETAINED = PortMeaning(retained=True)
 
 
