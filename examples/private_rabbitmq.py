@@ -21,9 +21,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-START_S = 90.0
-STOP_S = 30.0
-CTL_S = 60.0
+START_S = 180.0
+STOP_S = 60.0
+CTL_S = 120.0
 LAST_LINES = 5
 SERVER_PORTS = (15_000, 32_000)
 
@@ -51,16 +51,21 @@ def program(name: str) -> str:
 
 
 def free_port() -> int:
-    """A TCP port on loopback that nobody uses at the moment.
+    """A TCP port on loopback that nobody uses, and that nobody else who asks is given while this process lives.
 
-    Below the range the kernel takes the ports of outgoing connections from: a client that keeps trying to reach a broker
-    that is away would else be given the broker's own port some day.
+    It stays bound, without listening: whoever connects is refused, and a server that sets ``SO_REUSEADDR``, as all of them
+    do, may listen there again and again. Below the range the kernel takes the ports of outgoing connections from: a client
+    that keeps trying to reach a broker that is away would else be given the broker's own port some day.
     """
     while True:
         port = random.randrange(*SERVER_PORTS)
-        with suppress(OSError), socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", port))
+        with socket.socket() as held:
+            try:
+                held.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # not before: two that ask would get the same
+            held.detach()
             return port
 
 

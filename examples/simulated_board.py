@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-TIMEOUT_S = 5.0
+TIMEOUT_S = 60.0
 
 
 def ask_board(link: Path, request: str) -> Any:

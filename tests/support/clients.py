@@ -23,7 +23,8 @@ from tests.support.loopthread import LoopThread
 
 ANNOUNCE_S = 2.0
 logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # a broker that is stopped on purpose is no news
-CONFIRM_S = 60.0
+CONFIRM_S = 120.0
+RESENT_S = 5.0
 
 
 def discovery(role: str, inports: dict[str, str], outports: dict[str, str]) -> bytes:
@@ -45,7 +46,10 @@ def discovery(role: str, inports: dict[str, str], outports: dict[str, str]) -> b
 
 
 class MqttParticipant:
-    """A participant on MQTT 5, on paho's own thread: reconnects by itself, keeps what arrives on its inports."""
+    """A participant on MQTT 5, on paho's own thread: reconnects by itself, keeps what arrives on its inports.
+
+    It has its inports from the beginning: what is published before a broker has confirmed a subscription, nobody gets.
+    """
 
     def __init__(self, url: str, role: str, *, inports: Sequence[str] = (), outports: Sequence[str] = ()) -> None:
         parts = urlsplit(url)
@@ -59,16 +63,28 @@ class MqttParticipant:
         self._client.reconnect_delay_set(1, 1)
         self._client.on_connect = self._connected
         self._client.on_message = self._arrived
-        self._client.connect(str(parts.hostname), parts.port or 1883, clean_start=False, properties=_session())
-        self._client.loop_start()
+        self._client.on_subscribe = self._granted
+        self._connects = 0
+        self._subscribed = threading.Event()
         self._stop = threading.Event()
         self._announcer = threading.Thread(target=self._announce)
+        self._client.connect(str(parts.hostname), parts.port or 1883, clean_start=False, properties=_session())
+        self._client.loop_start()
         self._announcer.start()
+        if not self._subscribed.wait(CONFIRM_S):
+            self.close()
+            raise AssertionError(f"{role} could not subscribe")
 
     def _connected(self, client: paho.Client, *_: object) -> None:
-        for topic in self._topics.values():
-            client.subscribe(topic, qos=1)
+        self._connects += 1
+        if self._topics:
+            client.subscribe([(topic, 1) for topic in self._topics.values()])
+        else:
+            self._subscribed.set()
         client.publish("fbp", self._message)
+
+    def _granted(self, *_: object) -> None:
+        self._subscribed.set()
 
     def _announce(self) -> None:
         while not self._stop.wait(ANNOUNCE_S):
@@ -86,18 +102,24 @@ class MqttParticipant:
             return [body for topic, body in self.received if topic == self._topics[inport]]
 
     def send(self, outport: str, body: bytes, message_id: str) -> None:
-        """Publish with QoS 1; returns when the broker has it. What the broker may not have is sent again."""
+        """Publish with QoS 1; returns when the broker has it. Once, as long as the connection lasts."""
         properties = Properties(PacketTypes.PUBLISH)
         properties.UserProperty = [("message-id", message_id)]
         deadline = time.monotonic() + CONFIRM_S
-        while True:
-            sent = self._client.publish(f"{self.role}/{outport}", body, qos=1, properties=properties)
-            with suppress(RuntimeError):  # not connected at the moment
-                sent.wait_for_publish(1)
-                if sent.is_published():
-                    return
+        while not self._sent(f"{self.role}/{outport}", body, properties, deadline):
             assert time.monotonic() < deadline, f"{self.role}.{outport}: not confirmed"
-            self._stop.wait(0.1)
+
+    def _sent(self, topic: str, body: bytes, properties: Properties, deadline: float) -> bool:
+        """Whether the broker has confirmed it; what was published while paho connects anew, it may forget."""
+        connects = self._connects
+        sent = self._client.publish(topic, body, qos=1, properties=properties)
+        sent.rc = paho.MQTT_ERR_SUCCESS  # not connected at the moment: it is kept, and goes when there is a connection
+        forgotten_at = deadline
+        while not sent.is_published() and time.monotonic() < min(deadline, forgotten_at):
+            sent.wait_for_publish(0.5)
+            if self._connects > connects and forgotten_at == deadline:
+                forgotten_at = time.monotonic() + RESENT_S
+        return sent.is_published()
 
     def close(self) -> None:
         """Disconnect."""

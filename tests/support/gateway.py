@@ -20,7 +20,9 @@ from gateway.firmware.sources import component_map
 
 COMMAND = Path(sys.executable).with_name("gateway")
 EXAMPLES = Path(__file__).parents[2] / "examples"
-WAIT_S = 60.0
+WAIT_S = 120.0
+"""For what is expected to come: it takes seconds, and ten times that on a machine with other things to do."""
+
 RUN = tempfile.TemporaryDirectory(prefix="gw-", dir="/tmp")
 """Short: the path of a socket has 107 characters at most."""
 
@@ -28,8 +30,11 @@ RUN = tempfile.TemporaryDirectory(prefix="gw-", dir="/tmp")
 def until(what: str, condition: Callable[[], bool], timeout_s: float = WAIT_S) -> None:
     """Wait for something that only shows from outside; fails with ``what``."""
     deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"after {timeout_s:.0f} s still not: {what}"
+    while True:
+        late = time.monotonic() >= deadline  # asked before: it may have come about while this process stood still
+        if condition():
+            return
+        assert not late, f"after {timeout_s:.0f} s still not: {what}"
         time.sleep(0.05)
 
 
@@ -46,6 +51,7 @@ class Process:
         )
         self.lines: list[str] = []
         self._news = threading.Condition()
+        self._all_read = False
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
 
@@ -56,8 +62,8 @@ class Process:
                 with self._news:
                     self.lines.append(line.rstrip("\n"))
                     self._news.notify_all()
-        self._process.wait()
         with self._news:
+            self._all_read = True
             self._news.notify_all()
 
     @property
@@ -77,7 +83,7 @@ class Process:
             return next((line for line in self.lines if words in line), None)
 
         with self._news:
-            self._news.wait_for(lambda: found() is not None or not self.running, timeout_s)
+            self._news.wait_for(lambda: found() is not None or self._all_read, timeout_s)
             line = found()
         assert line is not None, f"no line with {words!r} in:\n" + "\n".join(self.lines)
         return line

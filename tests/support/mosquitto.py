@@ -18,8 +18,8 @@ import pytest
 from examples.private_rabbitmq import free_port
 
 INSTALL = "mosquitto is missing: apt-get install -y --no-install-recommends mosquitto mosquitto-clients"
-START_S = 10.0
-STOP_S = 10.0
+START_S = 60.0
+STOP_S = 60.0
 
 # Mosquitto's defaults drop messages of a slow subscriber from the thousandth on, and delay small packets by up to 40 ms.
 CONFIG = """\

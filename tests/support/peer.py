@@ -16,7 +16,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.support.loopthread import LoopThread
 
-WAIT_S = 30.0
+WAIT_S = 120.0
 
 
 class Heard:
@@ -98,7 +98,9 @@ class MqttPeer:
 
     def send(self, inport: str, body: bytes) -> None:
         """Returns once the broker has it."""
-        self._client.publish(inport, body, qos=1).wait_for_publish(WAIT_S)
+        sent = self._client.publish(inport, body, qos=1)
+        sent.wait_for_publish(WAIT_S)
+        assert sent.is_published(), f"{inport}: not confirmed"
 
 
 class AmqpPeer:
