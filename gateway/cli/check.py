@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
+import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +16,10 @@ from gateway.config.schema import Config
 
 if TYPE_CHECKING:
     from gateway.model.graph import Graph
+    from gateway.serial_link.device_file import DeviceRecord
+
+NAMED = 4
+"""Edges and ports that are named of those that would be left out."""
 
 
 @click.command("check")
@@ -86,8 +93,9 @@ def what_would_be_opened(here: Here, config: Config) -> tuple[list[str], list[st
     access = read_access(config.http.secret_file)
     if config.http.listen:
         opened.append(f"http {parse_listen(config.http.listen, has_secret=access.has_secrets)}")
-    for record in DeviceFile(here.places.registry).load():
-        opened.append(f"board {record.id}: role {record.role} on {record.path}")
+    boards = DeviceFile(here.places.registry).load()
+    opened += [f"board {record.id}: role {record.role} on {record.path}" for record in boards]
+    notes += _left_out(here, config, graph, boards)
     opened.append(f"spool {here.places.spool}")
     opened.append(f"control socket {here.places.socket}")
     return opened, notes
@@ -109,3 +117,35 @@ def _check_contracts(graph: Graph, config: Config) -> list[str]:
         f'the graph has no edge {edge}, which [delivery.edge."{edge}"] is about'
         for edge in edges_without_graph(config.delivery, graph)
     ]
+
+
+def _left_out(here: Here, config: Config, graph: Graph, records: Iterable[DeviceRecord]) -> list[str]:
+    """What ``run`` would refuse to carry, as far as the ends are known now: from boards, and from who was seen before."""
+    from gateway.coordinator.border import Border
+    from gateway.coordinator.contracts import EdgeSettings
+    from gateway.coordinator.participants_file import load_participants
+    from gateway.coordinator.planner import Planner
+    from gateway.coordinator.registry import Registry
+    from gateway.declared import read_imports
+    from gateway.errors import GatewayError
+    from gateway.serial_link.boardfiles import BoardFiles
+    from gateway.serial_link.boards import wire_of
+
+    notes, boards = [], []
+    for record in records:
+        try:
+            profile = BoardFiles(here.places.state).profile(record)
+            boards.append(profile.participant(record.id, record.role, wire_of(record)))
+        except GatewayError as exc:
+            notes.append(f"board {record.id} can't be used: {exc}")
+    registry = Registry(config.coordinator.heartbeat_expiry_s)
+    registry.remember(load_participants(here.places.state / "participants.json"), time.monotonic())
+    instance, cloud = config.gateway.instance or socket.gethostname(), config.amqp
+    settings = EdgeSettings(config.delivery)
+    border = Border(instance, settings, cloud.export, cloud.export_prefix, read_imports(cloud.import_).globs)
+    refused = Planner(instance, settings, border).plan(graph, registry, boards).refused
+    if refused:
+        more = f" and {len(refused) - NAMED} more" if len(refused) > NAMED else ""
+        why = next(iter(refused.values())).problem
+        notes.append(f"run would leave out {', '.join(list(refused)[:NAMED])}{more}: {why}")
+    return notes
