@@ -11,12 +11,18 @@ from gateway.cli.daemon import ask_one
 
 COLUMNS = ("pending", "in_flight", "oldest_s", "delivered", "duplicates", "dead", "bytes")
 
+RETAINED = ", retained"
+"""Behind the mode of an edge whose newest message an MQTT broker keeps."""
+
 
 @click.command("bindings")
 @json_option
 @placed
 def command(here: Here, as_json: bool) -> None:
-    """List the edges as the running gateway carries them, with their counters."""
+    """List the edges as the running gateway carries them, with their counters.
+
+    "retained" behind the mode: the MQTT broker keeps the newest message.
+    """
     status = ask_one(here, "status")
     edges = [{**edge, "waiting": waiting_of(edge, status["waiting"])} for edge in status["edges"]]
     if as_json:
@@ -25,7 +31,7 @@ def command(here: Here, as_json: bool) -> None:
         rows = [
             [
                 name,
-                edge["mode"],
+                edge["mode"] + (RETAINED if edge["retain"] else ""),
                 "up" if edge["up"] else "away",
                 *(str(edge[name]) for name in COLUMNS),
                 note(edge),

@@ -31,6 +31,7 @@ def _binding_entry(lane: Lane, wanted: RouteTable, now: float) -> dict[str, Any]
         "waits_for": lane.binding.waits_for,
         "in_graph": _is_wanted(lane, wanted),
         "mode": lane.contract.mode.value,
+        "retain": lane.retain,
         "up": lane.up,
         "pending": lane.pending,
         "bytes": lane.bytes,
