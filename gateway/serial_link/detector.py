@@ -55,7 +55,10 @@ DetectorEvent: TypeAlias = SwitchBaud | Found | NothingFound
 
 
 class Detector:
-    """Bytes and time in, bytes and a verdict out. ``wires`` limits the search: one that is configured is not guessed."""
+    """Bytes and time in, bytes and a verdict out. ``wires`` limits the search: one that is configured is not guessed.
+
+    It ends after ``most_s``; after ``silent_s``, if given, where nothing at all was heard.
+    """
 
     def __init__(
         self,
@@ -63,14 +66,16 @@ class Detector:
         wires: Sequence[Wire] = (W10, W8_06, W8_04),
         *,
         most_s: float = MOST_S,
+        silent_s: float | None = None,
     ) -> None:
         self._bauds = tuple(bauds)
         self._wires = tuple(wires)
         self._most_s = most_s
+        self._silent_s = most_s if silent_s is None else silent_s
         self._plan = self._attempts()
         self._link: Link | None = None
         self._baud = 0
-        self._ends_at = 0.0
+        self._began = 0.0
         self._events: list[DetectorEvent] = []
         self._out = bytearray()
         self._heard: dict[int, bytes] = {}
@@ -85,13 +90,17 @@ class Detector:
 
     def start(self, now: float) -> None:
         """Begin. The port's speed is set by the first event."""
-        self._ends_at = now + self._most_s
+        self._began = now
         self._next_attempt(now)
+
+    def _is_late(self, now: float) -> bool:
+        """A board on a busy machine may stand still at first: whoever says anything has more time than who is silent."""
+        return now >= self._began + (self._most_s if self.heard_bytes else self._silent_s)
 
     def _next_attempt(self, now: float) -> None:
         self._gather()
         attempt = next(self._plan, None)
-        if attempt is None or now >= self._ends_at:
+        if attempt is None or self._is_late(now):
             self._link = None
             self._events.append(NothingFound(self.heard_bytes, dict(self._heard)))
             return
@@ -164,7 +173,7 @@ class Detector:
                     self._next_attempt(now)
             if self._link is not link:
                 return
-        if now >= self._ends_at:
+        if self._is_late(now):
             self._plan = iter(())
             self._next_attempt(now)
 

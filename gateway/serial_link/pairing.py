@@ -28,7 +28,15 @@ from gateway.serial_link.linkevents import options_for
 from gateway.serial_link.openers import OpenPort
 from gateway.serial_link.port import Port, PortOptions
 from gateway.serial_link.preparing import Described, describe, is_running, subscribe, upload, wait_for_boot
-from gateway.serial_link.profile import BoardProfile, PortMeaning, parse_board_graph, parse_library
+from gateway.serial_link.profile import (
+    BoardProfile,
+    PortMeaning,
+    exported_only,
+    parse_board_graph,
+    parse_library,
+    said_later,
+    told_meanings,
+)
 
 DEADLINE_S = 15.0
 THOROUGH_DEADLINE_S = 60.0
@@ -47,7 +55,9 @@ class Text(msgspec.Struct, frozen=True):
 
 
 class PairRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What ``gateway pair`` was asked. ``baud`` 0 and ``wire`` ``auto`` are found out; ``role`` may be left to us."""
+    """What ``gateway pair`` was asked. ``baud`` 0 and ``wire`` ``auto`` are found out; ``role`` may be left to us. What is None,
+    and what is not said of a port, is as it was before, or the usual.
+    """
 
     path: str
     role: str = ""
@@ -58,7 +68,7 @@ class PairRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     wire: str = "auto"
     thorough: bool = False
     boot_wait_s: float | None = None
-    dtr: bool = True
+    dtr: bool | None = None
     ports: Mapping[str, PortMeaning] = msgspec.field(default_factory=dict)
 
     @property
@@ -111,7 +121,9 @@ def profile_of(request: PairRequest, described: Described | None) -> BoardProfil
 def _profile(request: PairRequest, library: ComponentLibrary, described: Described | None) -> BoardProfile:
     if request.graph is not None:
         try:
-            return BoardProfile.of(parse_board_graph(request.graph.text, request.graph.source), library, request.ports)
+            graph = parse_board_graph(request.graph.text, request.graph.source)
+            told = told_meanings(described.told.description) if described is not None else {}
+            return BoardProfile.of(graph, library, said_later(exported_only(graph, told), request.ports))
         except GraphError as exc:
             raise GraphError(request.graph.source, str(exc)) from exc
     if described is not None and described.told.own_graph:
@@ -135,7 +147,7 @@ async def shake_hands(
     Raises what tells the ways of failing apart: port missing, busy, forbidden, not a port, silent, or something else on it.
     """
     check_request(request)
-    port = await open_port(request.path, PortOptions(request.baud or USUAL_BAUDS[0], request.dtr))
+    port = await open_port(request.path, PortOptions(request.baud or USUAL_BAUDS[0], request.dtr is not False))
     try:
         wait_s = 0.0
         if port.resets:
@@ -159,9 +171,9 @@ async def _found(request: PairRequest, port: Port, waited_s: float) -> Found:
         bauds = bauds[:1]
     wires = tuple(WIRES.values()) if request.wire == "auto" else (_wire(request.wire),)
     limit_s = THOROUGH_DEADLINE_S if request.thorough else DEADLINE_S
-    if not port.resets:
-        limit_s = QUICK_S  # nothing was reset, so nothing is still in its boot loader
-    detector = Detector(bauds, wires, most_s=max(QUICK_S, limit_s - waited_s - MARGIN_S))
+    most_s = max(QUICK_S, limit_s - waited_s - MARGIN_S)
+    silent_s = most_s if port.resets else QUICK_S  # nothing was reset, so nothing is still in its boot loader
+    detector = Detector(bauds, wires, most_s=most_s, silent_s=silent_s)
     verdict = await Detection(port, detector, f"port {request.path}").run()
     if isinstance(verdict, NothingFound):
         raise ConnectFailed(f"port {request.path}", _what_is_there(verdict, bauds, wires, port))
@@ -180,9 +192,21 @@ def as_before(
         graph=Text(kept, files.text(kept)),
         components=request.components or Text(COMPONENTS, files.text(COMPONENTS)),
         upload=request.upload and record.managed,
-        ports={**record.ports, **request.ports},
     )
     return request, replace(paired, profile=profile_of(request, None), components=request.components)
+
+
+def settings_kept(request: PairRequest, paired: Paired, record: DeviceRecord) -> tuple[PairRequest, Paired]:
+    """What was said of a board before holds for the ports that it still exports, unless the pairing itself says otherwise."""
+    request = msgspec.structs.replace(
+        request,
+        components=paired.components,
+        boot_wait_s=record.boot_wait_s if request.boot_wait_s is None else request.boot_wait_s,
+        dtr=record.dtr if request.dtr is None else request.dtr,
+        ports=said_later(exported_only(paired.profile.graph, record.ports), request.ports),
+    )
+    profile = profile_of(request, paired.described).with_document(paired.profile.document)
+    return request, replace(paired, profile=profile)
 
 
 def _wire(name: str) -> Wire:

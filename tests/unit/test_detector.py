@@ -16,9 +16,16 @@ EVERY_WIRE = pytest.mark.parametrize("wire", WIRES.values(), ids=WIRES)
 
 def detect(board: Board | None, baud: int, detector: Detector, noise: int = 0) -> tuple[DetectorEvent, float]:
     """Run to the verdict. At another speed than the board's, both sides hear noise."""
+    detector.start(0.0)
+    return carry_on(board, baud, detector, 0.0, noise)
+
+
+def carry_on(
+    board: Board | None, baud: int, detector: Detector, now: float, noise: int = 0
+) -> tuple[DetectorEvent, float]:
+    """The same from the middle."""
     chance = random.Random(noise)
-    now, speed = 0.0, 0
-    detector.start(now)
+    speed = baud if now else 0
     while True:
         for event in detector.events():
             if not isinstance(event, SwitchBaud):
@@ -64,6 +71,24 @@ def test_noise_of_a_wrong_speed_before_does_not_hide_a_board(wire: Wire, seed: i
         pytest.skip("the noise happened to spell a command that crashes stock firmware")
     assert verdict == Found(wire, 9600)
     assert took < 15
+
+
+@EVERY_WIRE
+def test_a_board_that_stood_still_at_first_is_found_and_a_silent_one_is_soon_given_up(wire: Wire) -> None:
+    board, detector, now = board_of(wire, None), Detector((115200,), silent_s=4.0), 0.0
+    detector.start(now)
+    while now < 3.9:
+        assert [event for event in detector.events() if not isinstance(event, SwitchBaud)] == []
+        board.receive(detector.data_to_send(), now)
+        assert detector.deadline is not None
+        now = max(now, detector.deadline)
+        detector.tick(now)
+    detector.receive(board.data_to_send(), now)
+    verdict, _ = carry_on(board, 115200, detector, now)
+    assert verdict == Found(wire, 115200)
+    verdict, took = detect(None, 0, Detector(silent_s=4.0))
+    assert isinstance(verdict, NothingFound)
+    assert 4.0 <= took < 5.0
 
 
 def test_boot_output_of_an_embedded_graph_is_no_answer() -> None:
