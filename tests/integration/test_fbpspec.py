@@ -21,6 +21,7 @@ from tests.support.fbp_runtime import SmallRuntime
 GOOD = """
 name: A repeater
 topic: core/Repeat
+timeout: 60000
 fixture:
   type: fbp
   data: |
@@ -37,16 +38,22 @@ cases:
 ---
 topic: core/Repeat
 name: Its own fixture
+timeout: 60000
 cases:
 - {name: a text, assertion: comes back, inputs: {in: x}, expect: {out: {equals: x}}}
 """
 BAD = """
-name: All of these fail
+name: What never comes
 topic: core/Repeat
 timeout: 200
 cases:
-- {name: wrong, assertion: is told, inputs: {in: 1}, expect: {out: {equals: 2}}}
 - {name: silent, assertion: is told, inputs: {in: 1}, expect: {other: {equals: 1}}}
+---
+name: All of these fail
+topic: core/Repeat
+timeout: 60000
+cases:
+- {name: wrong, assertion: is told, inputs: {in: 1}, expect: {out: {equals: 2}}}
 - {name: no such port, assertion: is told, inputs: {nowhere: 1}, expect: {out: {equals: 1}}}
 - name: both wrong
   assertion: are told
@@ -88,7 +95,7 @@ def runtime(access: Access | None = None) -> Iterator[tuple[str, SmallRuntime]]:
     thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
     try:
-        assert started.wait(10)
+        assert started.wait(60)
         yield addresses[0], small
     finally:
         loops[0].call_soon_threadsafe(ends.set)

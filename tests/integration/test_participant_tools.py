@@ -16,7 +16,7 @@ from tests.support.gateway import COMMAND, Process, clean_environment
 from tests.support.mosquitto import Mosquitto
 from tests.support.peer import AmqpPeer, MqttPeer, peer_on
 
-WAIT_S = 30.0
+WAIT_S = 120.0
 
 PARTS = {
     "Double.py": """
@@ -102,6 +102,7 @@ def test_a_topic_can_be_dumped(mosquitto: Mosquitto, unique: str) -> None:
     ):
         while dump.running:
             peer.send(f"{unique}in", b"[true]")
+        assert dump.stop() == 0
         assert dump.lines == ["[true]"]
 
 

@@ -63,7 +63,7 @@ class Line:
             units = [bytes(got[at : at + size]) for at in range(0, len(got) - size + 1, size)]
             return [unit.hex() for unit in units if unit != encode(self._wire, STARTED)]
 
-        until(f"{count} commands", lambda: len(commands()) >= count, 10)
+        until(f"{count} commands", lambda: len(commands()) >= count)
         return commands()
 
     def close(self) -> None:
@@ -100,7 +100,7 @@ def test_a_stock_board_hangs_up_where_firmware_crashes_and_comes_back(start: Sta
     line.say(command(CommandKind.CONNECT_NODES, 130, src=2, tgt=1, src_port=0, tgt_port=0))
     assert "source node 2 was removed or is the next free one" in process.wait_line("the board crashed")
     line.close()
-    until("the board is back", (tmp_path / "tty").is_symlink, 10)
+    until("the board is back", (tmp_path / "tty").is_symlink)
     assert ask_board(tmp_path / "tty", "stats")["crashes"] == 1
 
 
@@ -116,7 +116,7 @@ def test_a_board_is_unplugged_and_comes_back_under_another_name(start: Start, tm
     (tmp_path / "script").write_text("0.5 rename 0.3\n")
     (tmp_path / "tty.1").symlink_to("/dev/pts/nowhere")  # left by one that was killed
     start("simulate", "--link", f"{tmp_path}/tty", "--faults", f"@{tmp_path}/script").wait_line("board ready")
-    until("it has another name", (tmp_path / "tty.1").exists, 10)
+    until("it has another name", (tmp_path / "tty.1").exists)
     assert not (tmp_path / "tty").exists()
 
 
@@ -135,6 +135,7 @@ def test_a_second_board_does_not_take_the_link_of_one_that_runs(start: Start, tm
     start("simulate", "--link", f"{tmp_path}/tty").wait_line("board ready")
     second = start("simulate", "--link", f"{tmp_path}/tty")
     until("it ends", lambda: not second.running)
+    assert second.stop() != 0
     assert second.lines == [f"gateway: {tmp_path}/tty: a simulated board runs there already; choose another name"]
     assert (tmp_path / "tty").exists()
     assert ask_board(tmp_path / "tty", "unplug") == {"ok": True}
@@ -155,28 +156,29 @@ def test_a_recording_is_played_back(start: Start, tmp_path: Path) -> None:
     line.close()
 
 
+def said_until_shown(link: Path, monitor: Process, words: str) -> str:
+    """A reading said again and again: until the monitor has opened the port, the bytes wait there, or are thrown away."""
+    lines: list[str] = []
+
+    def shown() -> bool:
+        assert monitor.running, monitor.lines
+        ask_board(link, f"noise {READING}")
+        with suppress(AssertionError):
+            lines.append(monitor.wait_line(words, 1))
+        return bool(lines)
+
+    until(f"{words} is shown", shown)
+    return lines[0]
+
+
 def test_monitor_shows_what_a_board_says_with_the_names_of_its_graph(start: Start, tmp_path: Path) -> None:
     start("simulate", "--link", f"{tmp_path}/tty").wait_line("board ready")
     words = start("monitor", f"{tmp_path}/tty", "--hex", "--graph", THERMOMETER, "--components", COMPONENTS)
-    heard = ""
-    for _ in range(20):  # until the monitor has opened the port, the bytes wait there, or are thrown away
-        ask_board(tmp_path / "tty", f"noise {READING}")
-        try:
-            heard = words.wait_line("packet sent", 1)
-            break
-        except AssertionError:
-            continue
+    heard = said_until_shown(tmp_path / "tty", words, "packet sent")
     assert f"< packet sent sensor.out: 2048 (integer)   [{READING}]" in heard
     words.stop()
     as_json = start("monitor", f"{tmp_path}/tty", "--json")
-    for _ in range(20):
-        ask_board(tmp_path / "tty", f"noise {READING}")
-        try:
-            heard = as_json.wait_line("packet_sent", 1)
-            break
-        except AssertionError:
-            continue
-    said = json.loads(heard)
+    said = json.loads(said_until_shown(tmp_path / "tty", as_json, "packet_sent"))
     assert (said["version"], said["port"], said["value"], said["hex"]) == (1, "node 2 port 0", 2048, READING)
 
 
@@ -196,14 +198,15 @@ def test_a_wrong_option_is_one_line_and_an_exit_code(
     start: Start, tmp_path: Path, options: list[str], code: int, says: str
 ) -> None:
     process = start("simulate", "--link", f"{tmp_path}/tty", *options)
-    assert says in process.wait_line(says, 10)
-    until("it has ended", lambda: not process.running, 10)
+    assert says in process.wait_line(says)
+    until("it has ended", lambda: not process.running)
     assert process.stop() == code
 
 
 def test_a_link_that_cannot_be_made_is_one_line(tmp_path: Path, start: Start) -> None:
     board = start("simulate", "--link", str(tmp_path / "nowhere" / "tty"))
     until("it ends", lambda: not board.running)
+    assert board.stop() != 0
     (line,) = board.lines
     assert line.startswith("gateway: ")
     assert "no link can be made there: No such file or directory" in line
