@@ -104,7 +104,7 @@ def runtime(access: Access | None = None) -> Iterator[tuple[str, SmallRuntime]]:
 
 def gateway_test(tmp_path: Path, suites: str, *options: str) -> Result:
     (tmp_path / "suites.yaml").write_text(suites)
-    return CliRunner().invoke(main, ["test", str(tmp_path / "suites.yaml"), *options])
+    return CliRunner().invoke(main, ["test", str(tmp_path / "suites.yaml"), "--command-timeout", "60", *options])
 
 
 def test_suites_that_pass_say_so_case_by_case(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_the_tests_of_components_run_too(tmp_path: Path) -> None:
     with runtime() as (address, small):
         source = small.sources["core/Repeat"]
         small.sources["core/Repeat"] = type(source)(source.name, source.language, source.code, source.library, GOOD)
-        done = CliRunner().invoke(main, ["test", "--component-tests", "--address", address])
+        done = CliRunner().invoke(main, ["test", "--component-tests", "--command-timeout", "60", "--address", address])
     assert done.exit_code == 0, done.output
     assert done.output.splitlines()[-1] == "3 passed, 1 skipped"
 
