@@ -19,14 +19,14 @@ ARROW = 7.0
 """How long the head of a wire is."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Box:
     """A node, an exported port, an IIP, or a lane. ``inports`` and ``outports`` are heights of port rows below the top.
 
-    ``left`` and ``right`` bound its column: between columns wires may be anywhere, within one they run level.
+    ``left`` and ``right`` bound its column: between columns wires may be anywhere, within one they run level. A box is
+    equal to no other: a node may have the name of an exported port.
     """
 
-    key: str
     kind: str
     title: str
     lines: tuple[str, ...] = ()
@@ -43,7 +43,9 @@ class Box:
 
 @dataclass(slots=True)
 class Wire:
-    """From an outport to an inport, through lanes. ``back``: it leads against the drawing's direction."""
+    """From an outport to an inport, through lanes. ``back``: it leads against the drawing's direction; ``below``: its one
+    lane lies below all columns.
+    """
 
     src: Box
     tgt: Box
@@ -52,6 +54,14 @@ class Wire:
     label: str
     lanes: list[Box] = field(default_factory=list)
     back: bool = False
+    below: bool = False
+
+    @property
+    def passed(self) -> range:
+        """The layers in which it needs a lane: those between its ends, of one that leads back the ends' own too."""
+        if self.back:
+            return range(self.src.layer, self.tgt.layer - 1, -1)
+        return range(self.src.layer + 1, self.tgt.layer)
 
     @property
     def start(self) -> tuple[float, float]:

@@ -20,44 +20,46 @@ Link = tuple[Box, float, Box, float]
 
 def links_of(wires: Iterable[Wire]) -> list[Link]:
     """What keeps boxes at each other's height. Wires that share lanes have links in common."""
-    links: dict[tuple[str, float, str, float], Link] = {}
+    links: dict[Link, None] = {}
     for wire in wires:
+        if wire.below:
+            continue
         points = [(wire.src, wire.src.outports[wire.src_port])]
         points += [(lane, LANE_H / 2) for lane in wire.lanes]
         points.append((wire.tgt, wire.tgt.inports[wire.tgt_port]))
         for (a, at_a), (b, at_b) in pairwise(points):
-            links.setdefault((a.key, at_a, b.key, at_b), (a, at_a, b, at_b))
-    return list(links.values())
+            links[a, at_a, b, at_b] = None
+    return list(links)
 
 
-def _sides(links: Iterable[Link]) -> dict[tuple[str, int], list[tuple[float, Box, float]]]:
+def _sides(links: Iterable[Link]) -> dict[tuple[Box, int], list[tuple[float, Box, float]]]:
     """For a box and a neighbouring layer: own height, the other box, its height."""
-    sides: dict[tuple[str, int], list[tuple[float, Box, float]]] = defaultdict(list)
+    sides: dict[tuple[Box, int], list[tuple[float, Box, float]]] = defaultdict(list)
     for a, at_a, b, at_b in links:
         if a.layer != b.layer:
-            sides[a.key, b.layer].append((at_a, b, at_b))
-            sides[b.key, a.layer].append((at_b, a, at_a))
+            sides[a, b.layer].append((at_a, b, at_b))
+            sides[b, a.layer].append((at_b, a, at_a))
     return sides
 
 
-def _beside(links: Iterable[Link]) -> dict[str, Box]:
+def _beside(links: Iterable[Link]) -> dict[Box, Box]:
     """For a lane beside an end of its own wire: the box at that end, which it should stay close to."""
-    beside: dict[str, Box] = {}
+    beside: dict[Box, Box] = {}
     for a, _, b, _ in links:
         if a.layer == b.layer:
             lane, box = (a, b) if a.kind == "lane" else (b, a)
-            beside[lane.key] = box
+            beside[lane] = box
     return beside
 
 
 def order_columns(columns: list[list[Box]], links: list[Link]) -> None:
     """Sort every layer by the middle of its neighbours, left to right and back; keep the order with fewest crossings."""
     sides, beside = _sides(links), _beside(links)
-    place: dict[str, float] = {}
+    place: dict[Box, float] = {}
 
     def renumber(column: list[Box]) -> None:
         for number, box in enumerate(column):
-            place[box.key] = number
+            place[box] = number
 
     for column in columns:
         renumber(column)
@@ -67,12 +69,12 @@ def order_columns(columns: list[list[Box]], links: list[Link]) -> None:
         for column in columns[::step]:
             middles = {}
             for box in column:
-                near = sides.get((box.key, box.layer - step), [])
-                heights = [place[other.key] + at / max(other.h, 1.0) for _, other, at in near]
-                if box.key in beside:
-                    heights.append(place[beside[box.key].key] + 0.9)
-                middles[box.key] = sum(heights) / len(heights) if heights else place[box.key]
-            column.sort(key=lambda box: middles[box.key])
+                near = sides.get((box, box.layer - step), [])
+                heights = [place[other] + at / max(other.h, 1.0) for _, other, at in near]
+                if box in beside:
+                    heights.append(place[beside[box]] + 0.9)
+                middles[box] = sum(heights) / len(heights) if heights else place[box]
+            column.sort(key=lambda box: middles[box])
             renumber(column)
         crossings = _crossings(links, place)
         if crossings < fewest:
@@ -81,11 +83,11 @@ def order_columns(columns: list[list[Box]], links: list[Link]) -> None:
         column[:] = kept
 
 
-def _crossings(links: Iterable[Link], place: dict[str, float]) -> int:
+def _crossings(links: Iterable[Link], place: dict[Box, float]) -> int:
     between: dict[tuple[int, int], list[tuple[tuple[float, float], tuple[float, float]]]] = defaultdict(list)
     for a, at_a, b, at_b in links:
         left, right = ((a, at_a), (b, at_b)) if a.layer < b.layer else ((b, at_b), (a, at_a))
-        ends = ((place[left[0].key], left[1]), (place[right[0].key], right[1]))
+        ends = ((place[left[0]], left[1]), (place[right[0]], right[1]))
         between[left[0].layer, right[0].layer].append(ends)
     total = 0
     for pairs in between.values():
@@ -118,10 +120,10 @@ def place(columns: list[list[Box]], links: list[Link]) -> None:
         for column in columns[::step]:
             wanted = []
             for box in column:
-                near = sides.get((box.key, box.layer - step), []) or sides.get((box.key, box.layer + step), [])
+                near = sides.get((box, box.layer - step), []) or sides.get((box, box.layer + step), [])
                 heights = [other.y + at - own for own, other, at in near]
-                if box.key in beside:
-                    heights = [_next_to(box, beside[box.key])]
+                if box in beside:
+                    heights = [_next_to(box, beside[box])]
                 wanted.append(sum(heights) / len(heights) if heights else box.y)
             _stack(column, wanted)
 

@@ -11,23 +11,23 @@ from gateway.fbp.boxes import LANE_H, Box, Wire
 def choose_layers(boxes: Sequence[Box], wires: Sequence[Wire]) -> None:
     """Every forward wire leads at least one layer to the right; sources stand close to what they feed."""
     _break_cycles(boxes, wires)
-    after: dict[str, list[Box]] = defaultdict(list)
-    waits: dict[str, int] = defaultdict(int)
+    after: dict[Box, list[Box]] = defaultdict(list)
+    waits: dict[Box, int] = defaultdict(int)
     for wire in wires:
         if not wire.back:
-            after[wire.src.key].append(wire.tgt)
-            waits[wire.tgt.key] += 1
-    ready = [box for box in boxes if not waits[box.key]]
-    fed = {wire.tgt.key for wire in wires}
+            after[wire.src].append(wire.tgt)
+            waits[wire.tgt] += 1
+    ready = [box for box in boxes if not waits[box]]
+    fed = {wire.tgt for wire in wires}
     for box in ready:  # grows while it is walked: a box comes in once all before it have been
-        for other in after[box.key]:
+        for other in after[box]:
             other.layer = max(other.layer, box.layer + 1)
-            waits[other.key] -= 1
-            if not waits[other.key]:
+            waits[other] -= 1
+            if not waits[other]:
                 ready.append(other)
     for box in reversed(ready):
-        if box.key not in fed and after[box.key]:
-            box.layer = min(other.layer for other in after[box.key]) - 1
+        if box not in fed and after[box]:
+            box.layer = min(other.layer for other in after[box]) - 1
     last = max((box.layer for box in boxes), default=0)
     for box in boxes:
         if box.kind == "export":
@@ -36,27 +36,27 @@ def choose_layers(boxes: Sequence[Box], wires: Sequence[Wire]) -> None:
 
 def _break_cycles(boxes: Sequence[Box], wires: Sequence[Wire]) -> None:
     """Mark as leading back what closes a circle in a walk from the sources (without recursion: graphs may be long)."""
-    leaving: dict[str, list[Wire]] = defaultdict(list)
+    leaving: dict[Box, list[Wire]] = defaultdict(list)
     for wire in wires:
-        leaving[wire.src.key].append(wire)
-    fed = {wire.tgt.key for wire in wires if wire.src is not wire.tgt}
-    state: dict[str, int] = {}
-    for root in sorted(boxes, key=lambda box: box.key in fed):
-        if root.key in state:
+        leaving[wire.src].append(wire)
+    fed = {wire.tgt for wire in wires if wire.src is not wire.tgt}
+    state: dict[Box, int] = {}
+    for root in sorted(boxes, key=lambda box: box in fed):
+        if root in state:
             continue
-        state[root.key] = 1
-        stack = [(root.key, iter(leaving[root.key]))]
+        state[root] = 1
+        stack = [(root, iter(leaving[root]))]
         while stack:
             key, rest = stack[-1]
             leading = next(rest, None)
             if leading is None:
                 state[key] = 2
                 stack.pop()
-            elif state.get(leading.tgt.key) == 1:
+            elif state.get(leading.tgt) == 1:
                 leading.back = True
-            elif leading.tgt.key not in state:
-                state[leading.tgt.key] = 1
-                stack.append((leading.tgt.key, iter(leaving[leading.tgt.key])))
+            elif leading.tgt not in state:
+                state[leading.tgt] = 1
+                stack.append((leading.tgt, iter(leaving[leading.tgt])))
 
 
 def with_lanes(boxes: Iterable[Box], wires: Sequence[Wire]) -> list[list[Box]]:
@@ -66,13 +66,12 @@ def with_lanes(boxes: Iterable[Box], wires: Sequence[Wire]) -> list[list[Box]]:
     for box in boxes:
         box.layer -= first
         columns[box.layer].append(box)
-    shared: dict[tuple[str, str, int, bool], Box] = {}
+    shared: dict[tuple[Box, str, int, bool], Box] = {}
     for wire in wires:
-        forth, back = range(wire.src.layer + 1, wire.tgt.layer), range(wire.src.layer, wire.tgt.layer - 1, -1)
-        for layer in back if wire.back else forth:
-            key = (wire.src.key, wire.src_port, layer, wire.back)
+        for layer in () if wire.below else wire.passed:
+            key = (wire.src, wire.src_port, layer, wire.back)
             if key not in shared:
-                shared[key] = Box(f"lane {len(shared)}", "lane", "", layer=layer, h=LANE_H)
+                shared[key] = Box("lane", "", layer=layer, h=LANE_H)
                 columns[layer].append(shared[key])
             wire.lanes.append(shared[key])
     return [columns[layer] for layer in sorted(columns)]

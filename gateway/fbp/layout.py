@@ -2,6 +2,7 @@
 
 The usual four steps of a layered drawing: break cycles, choose layers, order each layer, choose heights. A wire that
 spans several layers has a lane (an invisible box) in each of them; one that leads back has lanes beside its ends too.
+Of a graph so large that there would be too many lanes, the longest wires run below everything instead (``detours``).
 Parts of a graph that no edge joins are laid out each by itself, one below the other. All lengths are in pixels.
 """
 
@@ -11,6 +12,7 @@ import json
 from collections.abc import Iterable, Sequence
 
 from gateway.fbp.boxes import GAP_X, GAP_Y, LINE_H, MARGIN, PAD, ROW_H, SMALL_H, TITLE_H, Box, Drawing, Wire
+from gateway.fbp.detours import choose_detours, place_detours
 from gateway.fbp.heights import links_of, order_columns, place
 from gateway.fbp.layers import choose_layers, with_lanes
 from gateway.fbp.textwidth import BOLD, SIZE, clipped, text_width
@@ -46,32 +48,34 @@ def lay_out(graph: Graph) -> Drawing:
 
 def _joined(boxes: Sequence[Box], wires: Sequence[Wire]) -> list[tuple[list[Box], list[Wire]]]:
     """The parts of a graph that no edge joins, each with its boxes and wires, in the order of their first boxes."""
-    leader = {box.key: box.key for box in boxes}
+    leader = {box: box for box in boxes}
 
-    def find(key: str) -> str:
-        while leader[key] != key:
-            leader[key] = leader[leader[key]]
-            key = leader[key]
-        return key
+    def find(box: Box) -> Box:
+        while leader[box] is not box:
+            leader[box] = leader[leader[box]]
+            box = leader[box]
+        return box
 
     for wire in wires:
-        leader[find(wire.tgt.key)] = find(wire.src.key)
-    parts: dict[str, tuple[list[Box], list[Wire]]] = {}
+        leader[find(wire.tgt)] = find(wire.src)
+    parts: dict[Box, tuple[list[Box], list[Wire]]] = {}
     for box in boxes:
-        parts.setdefault(find(box.key), ([], []))[0].append(box)
+        parts.setdefault(find(box), ([], []))[0].append(box)
     for wire in wires:
-        parts[find(wire.src.key)][1].append(wire)
+        parts[find(wire.src)][1].append(wire)
     return list(parts.values())
 
 
 def _lay_out_part(boxes: Sequence[Box], wires: Sequence[Wire], drawing: Drawing) -> None:
     """Below what is there already."""
     choose_layers(boxes, wires)
+    choose_detours(wires)
     columns = with_lanes(boxes, wires)
     links = links_of(wires)
     order_columns(columns, links)
     place(columns, links)
     everything = [box for column in columns for box in column]
+    everything += place_detours(columns, wires)
     top = min(box.y for box in everything)
     for box in everything:
         box.y += drawing.height - top
@@ -97,9 +101,7 @@ def _lay_out_rows(boxes: Iterable[Box], drawing: Drawing) -> None:
 def _parts(graph: Graph) -> tuple[list[Box], list[Wire]]:
     groups = {node: str(group.get("name")) for group in graph.groups for node in members(group)}
     nodes = {
-        node.id: Box(
-            node.id, "node", node.id, (node.component, *([f"in {groups[node.id]}"] if node.id in groups else []))
-        )
+        node.id: Box("node", node.id, (node.component, *([f"in {groups[node.id]}"] if node.id in groups else [])))
         for node in graph.nodes
     }
     boxes = list(nodes.values())
@@ -111,19 +113,19 @@ def _parts(graph: Graph) -> tuple[list[Box], list[Wire]]:
         wires.append(Wire(src, tgt, src_port, tgt_port, label))
 
     for export in graph.inports:
-        box = Box(f"in {export.name}", "export", export.name)
+        box = Box("export", export.name)
         boxes.append(box)
         wire(box, nodes[export.ref.node], "", port_label(export.ref), f"{export.name} = {export.ref}")
-    for number, entry in enumerate(graph.order):
+    for entry in graph.order:
         tgt = nodes[entry.tgt.node]
         if isinstance(entry, Edge):
             wire(nodes[entry.src.node], tgt, port_label(entry.src), port_label(entry.tgt), str(entry))
         elif isinstance(entry, Iip):
-            box = Box(f"iip {number}", "iip", literal(entry.data))
+            box = Box("iip", literal(entry.data))
             boxes.append(box)
             wire(box, tgt, "", port_label(entry.tgt), f"{box.title} -> {entry.tgt}")
     for export in graph.outports:
-        box = Box(f"out {export.name}", "export", export.name)
+        box = Box("export", export.name)
         boxes.append(box)
         wire(nodes[export.ref.node], box, port_label(export.ref), "", f"{export.name} = {export.ref}")
     for box in boxes:

@@ -36,9 +36,9 @@ def _document(drawing: Drawing) -> Iterator[str]:
     yield f"<title>{_text(drawing.title or 'graph')}</title>"
     yield f"<style>{_STYLE}</style>"
     yield f'<rect width="{width:.0f}" height="{height:.0f}" fill="#fafbfc"/>'
-    colours: dict[str, str] = {}
+    colours: dict[Box | str, str] = {}
     for wire in drawing.wires:
-        source = wire.src.key if wire.src.kind == "node" else wire.src.kind
+        source = wire.src if wire.src.kind == "node" else wire.src.kind
         colour = colours.setdefault(source, _COLOURS[len(colours) % len(_COLOURS)])
         yield from _wire(wire, colour)
     for box in drawing.boxes:

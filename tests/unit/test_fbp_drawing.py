@@ -6,19 +6,21 @@ import re
 from collections.abc import Iterator
 from itertools import combinations, pairwise
 from pathlib import Path
+from random import Random
 from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.fbp import detours
 from gateway.fbp.boxes import Box
 from gateway.fbp.drawing import draw_graphviz, draw_mermaid
 from gateway.fbp.files import load_graph
 from gateway.fbp.language import parse
 from gateway.fbp.layout import lay_out
 from gateway.fbp.svg import draw_svg
-from gateway.model.graph import Edge, Graph, Iip, Node
+from gateway.model.graph import Edge, Export, Graph, Iip, Node
 from gateway.model.port import PortRef
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -67,9 +69,9 @@ def overlap(a: Box, b: Box) -> bool:
 def test_no_box_lies_on_another_and_all_lie_on_the_paper(order: list[Edge | Iip]) -> None:
     graph = Graph(nodes=tuple(Node(name, "X") for name in "abcdefgh"), order=tuple(order))
     drawing = lay_out(graph)
-    lanes = {lane.key: lane for wire in drawing.wires for lane in wire.lanes}
-    for a, b in combinations([*drawing.boxes, *lanes.values()], 2):
-        assert not overlap(a, b), f"{a.title or a.key} and {b.title or b.key}"
+    lanes = {lane for wire in drawing.wires for lane in wire.lanes}
+    for a, b in combinations([*drawing.boxes, *lanes], 2):
+        assert not overlap(a, b), f"{a.title or a.kind} and {b.title or b.kind}"
     for box in drawing.boxes:
         assert box.x >= 0
         assert box.y >= 0
@@ -104,7 +106,10 @@ def bezier(points: list[Point], part: float) -> Point:
 @settings(max_examples=100)
 def test_no_wire_leads_through_a_box_or_off_the_paper(order: list[Edge | Iip], names: list[str]) -> None:
     nodes = tuple(Node(name, component or "X") for name, component in zip("abcdefgh", names, strict=True))
-    graph = Graph(nodes=nodes, order=tuple(order))
+    leads_through_no_box(Graph(nodes=nodes, order=tuple(order)))
+
+
+def leads_through_no_box(graph: Graph) -> None:
     drawing = lay_out(graph)
     root = ElementTree.fromstring(draw_svg(graph))
     paths = [element.attrib["d"] for element in root.iter(f"{SVG}path") if element.attrib.get("class") == "wire"]
@@ -116,6 +121,64 @@ def test_no_wire_leads_through_a_box_or_off_the_paper(order: list[Edge | Iip], n
             for box in drawing.boxes:
                 inside = box.x + 1 < x < box.x + box.w - 1 and box.y + 1 < y < box.y + box.h - 1
                 assert not inside, f"{wire.label} leads through {box.title}"
+
+
+@given(ORDER)
+@settings(max_examples=100)
+def test_no_wire_that_runs_below_leads_through_a_box_or_off_the_paper(order: list[Edge | Iip]) -> None:
+    graph = Graph(nodes=tuple(Node(name, "X") for name in "abcdefgh"), order=tuple(order))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(detours, "FEW_LANES", 2)
+        patch.setattr(detours, "LANES_PER_WIRE", 0)
+        leads_through_no_box(graph)
+
+
+def large_graph(nodes: int, edges: int) -> Graph:
+    """Every node leads to some others, anywhere in the graph."""
+    pick = Random(1)
+    ends = [(pick.randrange(nodes), pick.randrange(nodes)) for _ in range(edges)]
+    order = [Edge(PortRef(f"n{a}", f"out{a % 3}"), PortRef(f"n{b}", f"in{b % 2}")) for a, b in ends]
+    return Graph(nodes=tuple(Node(f"n{n}", "X") for n in range(nodes)), order=tuple(order))
+
+
+def test_of_a_large_graph_the_longest_wires_run_below_it_and_few_lanes_are_left() -> None:
+    drawing = lay_out(large_graph(400, 1200))
+    lanes = {lane for wire in drawing.wires for lane in wire.lanes}
+    assert len(lanes) < detours.FEW_LANES + len(drawing.wires)
+    below = [wire for wire in drawing.wires if wire.below]
+    assert below
+    assert min(lane.y for wire in below for lane in wire.lanes) > max(
+        box.y + box.h for box in drawing.boxes if box.inports
+    )
+    rows: dict[float, list[tuple[float, float, Box]]] = {}
+    for wire in below:
+        (lane,) = wire.lanes
+        rows.setdefault(lane.y, []).append((lane.left, lane.right, wire.src))
+    for row in rows.values():
+        for (_, right, src), (left, _, other) in combinations(sorted(row, key=lambda lane: lane[0]), 2):
+            assert src is other or right < left
+
+
+def test_of_a_small_graph_no_wire_runs_below_it() -> None:
+    drawing = lay_out(large_graph(60, 100))
+    assert not any(wire.below for wire in drawing.wires)
+
+
+@pytest.mark.parametrize(("name", "other"), [("in arm", "jn arm"), ("iip 0", "iip 9")])
+def test_a_node_may_be_called_as_an_exported_port_or_an_iip(name: str, other: str) -> None:
+    def places(node: str) -> list[tuple[float, float]]:
+        names = ("a", "b", node)
+        order: list[Edge | Iip] = [Iip(PortRef("b", "in"), 1), Iip(PortRef("a", "in"), 1)]
+        order += [Edge(PortRef("a", "out"), PortRef("b", "in")), Edge(PortRef("a", "out"), PortRef(node, "in"))]
+        graph = Graph(
+            nodes=tuple(Node(name, "X") for name in names),
+            order=tuple(order),
+            inports=(Export("arm", PortRef("b", "arm")),),
+            outports=(Export("arm", PortRef("b", "arm")),),
+        )
+        return [(box.x, box.y) for box in lay_out(graph).boxes]
+
+    assert places(name) == places(other)
 
 
 def test_what_is_too_long_is_clipped_and_shown_when_pointed_at() -> None:

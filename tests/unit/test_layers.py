@@ -94,6 +94,7 @@ CORES = {
     "fbp.writer",
     "fbp.forms",
     "fbp.boxes",
+    "fbp.detours",
     "fbp.heights",
     "fbp.layers",
     "fbp.layout",
