@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from examples.simulated_board import ask_board
+from gateway.errors import EXIT_UNREACHABLE
 from gateway.firmware.sources import component_map
 
 COMMAND = Path(sys.executable).with_name("gateway")
@@ -25,6 +26,9 @@ WAIT_S = 120.0
 
 RUN = tempfile.TemporaryDirectory(prefix="gw-", dir="/tmp")
 """Short: the path of a socket has 107 characters at most."""
+
+PATIENT = {"GATEWAY_SERIAL_REQUEST_TIMEOUT_S": "10"}
+"""A board is a process here: that it gets no time for a while is no fault on its line."""
 
 
 def until(what: str, condition: Callable[[], bool], timeout_s: float = WAIT_S) -> None:
@@ -141,7 +145,7 @@ class Gateway:
             [str(COMMAND), *self.arguments(*command)],
             capture_output=True,
             text=True,
-            env=clean_environment(),
+            env=clean_environment() | PATIENT,
             timeout=timeout_s,
             check=False,
         )
@@ -163,7 +167,7 @@ class Gateway:
 
     def start(self, *options: str) -> None:
         """Start the daemon and wait until it is ready."""
-        self._daemon = Process(*self.arguments("run", *options), environment=self.environment)
+        self._daemon = Process(*self.arguments("run", *options), environment=PATIENT | self.environment)
         self._daemon.wait_line("gateway ready")
 
     def link_is_up(self, name: str) -> bool:
@@ -217,9 +221,9 @@ def gateway_with(directory: Path, config: str = "") -> Iterator[Gateway]:
 
 def pair_thermometer(gateway: Gateway, board: SimulatedBoard, role: str = "attic") -> None:
     """Pair the simulated thermometer under a role."""
-    gateway.good(
-        "pair",
-        str(board.link),
+    pair(
+        gateway,
+        board.link,
         "--role",
         role,
         "--graph",
@@ -231,3 +235,14 @@ def pair_thermometer(gateway: Gateway, board: SimulatedBoard, role: str = "attic
         "--port",
         "fan:type=boolean",
     )
+
+
+def pair(gateway: Gateway, port: Path, *options: str) -> None:
+    """Pair what is on a port; again, if it was silent: it may have stood still."""
+
+    def paired() -> bool:
+        done = gateway.run("pair", str(port), *options)
+        assert done.returncode in (0, EXIT_UNREACHABLE), f"exit {done.returncode}\n{done.stdout}{done.stderr}"
+        return done.returncode == 0
+
+    until(f"the board on {port} is paired", paired)
