@@ -216,14 +216,19 @@ def _pairs(text: str, rest: str) -> dict[str, Any]:
 
 
 def summary(paired: dict[str, Any]) -> str:
-    """One line: who it is, and what it does now."""
+    """One line: who it is, and what it does now; and one more where settings are gone."""
     known = "paired again" if paired["again"] else "paired"
     how = "runs its graph" if paired["managed"] else "watched, its graph is left alone"
     ports = ", ".join(f"{port['name']} ({_kind(port)})" for port in paired["ports"])
     line = f"{paired['role']}: {known} as {paired['id']} on {paired['port']} ({paired['baud']} baud, {paired['wire']})"
     if not ports:
-        return f"{line}; without ports: name the graph that runs on it with --graph FILE --no-upload --components MAP"
-    return f"{line}; {how}; ports: {ports}"
+        line = f"{line}; without ports: name the graph that runs on it with --graph FILE --no-upload --components MAP"
+    else:
+        line = f"{line}; {how}; ports: {ports}"
+    if paired["forgotten"]:
+        gone = ", ".join(paired["forgotten"])
+        line = f"{line}\n{paired['role']}: the settings of ports that it has no more are gone: {gone}"
+    return line
 
 
 def _kind(port: dict[str, Any]) -> str:

@@ -30,7 +30,7 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     baud: int = 0
     wire: str = "auto"
     boot_wait_s: float | None = None
-    dtr: bool = True
+    dtr: bool | None = None
     ports: dict[str, PortMeaning] = msgspec.field(default_factory=dict)
 
 

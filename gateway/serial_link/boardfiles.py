@@ -7,7 +7,14 @@ from pathlib import Path
 
 from gateway.errors import ConfigError, RemoteProtocolError
 from gateway.serial_link.device_file import COMPONENTS, DESCRIPTION, BoardDirectory, DeviceRecord
-from gateway.serial_link.profile import BoardProfile, exported_only, parse_board_graph, parse_library
+from gateway.serial_link.profile import (
+    BoardProfile,
+    exported_only,
+    parse_board_graph,
+    parse_library,
+    said_later,
+    told_meanings,
+)
 from gateway.serial_link.selfdescription import Description, decode_description
 
 
@@ -39,7 +46,8 @@ def _profile(directory: BoardDirectory, record: DeviceRecord) -> BoardProfile:
         library = parse_library(directory.text(COMPONENTS), str(directory.path / COMPONENTS))
     else:
         library = _description(directory).library
-    return BoardProfile.of(graph, library, exported_only(graph, record.ports))
+    told = told_meanings(_description(directory)) if directory.has(DESCRIPTION) else {}
+    return BoardProfile.of(graph, library, exported_only(graph, said_later(told, record.ports)))
 
 
 def _description(directory: BoardDirectory) -> Description:

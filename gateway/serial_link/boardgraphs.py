@@ -9,18 +9,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TypeAlias, cast
-
-import msgspec
+from typing import Any, TypeAlias
 
 from gateway.errors import ConnectFailed, DeviceRefused, GatewayError, GraphError, TransportDown, found_in
 from gateway.fbp.graph_json import dumps
 from gateway.model.graph import Graph
 from gateway.serial_link.boards import Boards
-from gateway.serial_link.device_file import GRAPH_FBP, GRAPH_JSON, DeviceRecord
+from gateway.serial_link.device_file import GRAPH_FBP, GRAPH_JSON
 from gateway.serial_link.pairing import Text
 from gateway.serial_link.preparing import OnStep
-from gateway.serial_link.profile import BoardProfile, PortMeaning, exported_only, parse_board_graph
+from gateway.serial_link.profile import BoardProfile, exported_only, parse_board_graph, said_later, told_meanings
+from gateway.serial_link.selfdescription import decode_description
 from gateway.serial_link.session import BoardSession
 
 OnGraph: TypeAlias = Callable[[str, Graph, Graph], None]
@@ -123,23 +122,12 @@ class BoardGraphs:
                 f"device {record.role}",
                 f"nobody said what its components are: gateway pair {record.path} --graph GRAPH --components MAP",
             )
-        made = BoardProfile.of(graph, known.library, exported_only(graph, self._meanings(record, known)))
+        told = told_meanings(decode_description(known.document)) if known.document else {}
+        made = BoardProfile.of(graph, known.library, exported_only(graph, said_later(told, record.ports)))
         return made.with_document(known.document)
 
-    @staticmethod
-    def _meanings(record: DeviceRecord, known: BoardProfile) -> dict[str, PortMeaning]:
-        """What was said at pairing, and what the board told of its own graph."""
-        told = {
-            name: PortMeaning(type=cast("Any", port.type), scale=port.scale, unit=port.unit, topic=port.queue)
-            for name, port in known.ports.items()
-        }
-        return {**told, **record.ports}
-
     async def _keep(self, board_id: str, profile: BoardProfile, file: str, text: str) -> None:
-        record = self._boards.record(board_id)
-        meanings = self._meanings(record, self._boards.profile(board_id))
-        record = msgspec.structs.replace(record, graph=file, managed=True, ports=meanings)
-        await self._boards.keep_graph(record, profile, {file: text.encode()})
+        await self._boards.keep_graph(board_id, profile, file, text.encode())
 
 
 async def _go_back(session: BoardSession, before: BoardProfile) -> None:

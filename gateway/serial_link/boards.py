@@ -19,20 +19,19 @@ from gateway.serial_link.boardfiles import BoardFiles
 from gateway.serial_link.boardstate import BoardStatus, board_entry
 from gateway.serial_link.codec import WIRES, Wire
 from gateway.serial_link.connector import BoardConnector, BoardSettings
-from gateway.serial_link.device_file import DeviceFile, DeviceRecord
-from gateway.serial_link.identity import NOWHERE, PortFacts, device_id, is_another
+from gateway.serial_link.device_file import DeviceFile, DeviceRecord, written
+from gateway.serial_link.identity import PortFacts
 from gateway.serial_link.lentports import LentPorts, borrower
 from gateway.serial_link.newboard import (
+    NewBoard,
     completed,
-    files_of,
-    identity_on,
     kept_components,
-    new_record,
+    new_board,
     port_entries,
     tell_paired,
 )
 from gateway.serial_link.openers import OpenPort, opener
-from gateway.serial_link.pairing import Paired, PairRequest, as_before, shake_hands
+from gateway.serial_link.pairing import Paired, PairRequest, opened_as_before, shake_hands
 from gateway.serial_link.port import Port, PortOptions
 from gateway.serial_link.profile import BoardProfile
 from gateway.serial_link.settings import changed, check_role, is_delivery
@@ -198,16 +197,16 @@ class Boards:
             if there is not None and there.connector is not None:
                 await stack.enter_async_context(there.connector.let_go("it is being paired again"))
             paired = await shake_hands(
-                request,
+                opened_as_before(request, there.record) if there is not None else request,
                 self._open_any,
                 boot_wait_s=self._settings.boot_wait_s,
                 request_timeout_s=self._settings.request_timeout_s,
                 kept=kept_components(request, self._files.of(there.record.id) if there is not None else None),
             )
             async with self._writing:
-                record, again = await self._adopt(request, paired, facts)
-        entry = next(entry for entry in self.status() if entry["id"] == record.id)
-        return entry | {"was_running": paired.running, "again": again}
+                new = await self._adopt(request, paired, facts)
+        entry = next(entry for entry in self.status() if entry["id"] == new.record.id)
+        return entry | {"was_running": paired.running, "again": new.again, "forgotten": list(new.forgotten)}
 
     def _on(self, facts: PortFacts) -> _Board | None:
         """The paired board that is on this port now."""
@@ -217,43 +216,36 @@ class Boards:
                 return board
         return None
 
-    async def _adopt(self, request: PairRequest, paired: Paired, facts: PortFacts) -> tuple[DeviceRecord, bool]:
-        """Remember what answered; whether it was known before."""
-        if paired.described is not None:
-            facts = msgspec.structs.replace(facts, board_id=paired.described.told.id)
-        identity = identity_on(facts, self._ports)
+    async def _adopt(self, request: PairRequest, paired: Paired, facts: PortFacts) -> NewBoard:
+        """Remember what answered."""
         there = self._on(facts)
-        moved_away = there if there is not None and is_another(there.record.identity, identity) else None
-        known = self._boards.get(device_id(identity)) or (there if moved_away is None else None)
-        board_id = known.record.id if known else device_id(identity)
-        directory, before = self._files.of(board_id), known.profile if known else None
-        if known is not None:
-            request, paired = as_before(request, paired, known.record, directory)
-        record = new_record(board_id, identity, facts, request, paired, known.record if known else None)
-        kept = [other for other in self.records() if other.id != board_id]
-        if moved_away is not None:
-            log.warning("device %s: another board is in its place on %s now", moved_away.record.role, record.path)
-            gone = msgspec.structs.replace(moved_away.record, known=NOWHERE)
-            kept[kept.index(moved_away.record)] = gone
+        records = {record.id: record for record in self.records()}
+        new = new_board(request, paired, facts, there.record if there else None, records, self._ports, self._files)
+        changed_ones = [new.record] if new.displaced is None else [new.displaced, new.record]
+        records |= {record.id: record for record in changed_ones}
 
         def write() -> None:
-            directory.save(files_of(record, request, paired))
-            self._file.save([*kept, record])
+            self._files.of(new.record.id).save(new.files)
+            self._file.save(records.values())
 
         def remember() -> None:
-            if moved_away is not None:
-                self._change(moved_away, gone, moved_away.profile)
-            if known is None:
-                self._boards[board_id] = self._board(record, paired.profile)
+            if new.displaced is not None:
+                displaced = self._boards[new.displaced.id]
+                self._change(displaced, new.displaced, displaced.profile)
+            board = self._boards.get(new.record.id)
+            before = board.profile if board is not None else None
+            if board is None:
+                board = self._boards[new.record.id] = self._board(new.record, new.profile)
             else:
-                self._change(known, record, paired.profile)
-            tell_paired(record, self._boards[board_id].participant)
+                self._change(board, new.record, new.profile)
+                board.status.begin_anew()
+            tell_paired(new, board.participant)
             self._on_change()
             if before is not None:
-                self.on_repaired(board_id, before)
+                self.on_repaired(new.record.id, before)
 
-        await _written(write, remember)
-        return record, known is not None
+        await written(write, remember)
+        return new
 
     async def unpair(self, name: str) -> dict[str, Any]:
         """Forget a board. Its messages in the spool stay."""
@@ -266,7 +258,7 @@ class Boards:
                 self._files.of(record.id).remove()
                 self._on_change()
 
-            await _written(lambda: self._file.save(left), forget)
+            await written(lambda: self._file.save(left), forget)
         return {"id": record.id, "role": record.role}
 
     async def rename(self, name: str, new_role: str) -> dict[str, Any]:
@@ -294,14 +286,14 @@ class Boards:
             board.connector.restart(f"{key} was changed")
         return {"id": board.record.id, "role": board.record.role, "key": key, "value": value}
 
-    async def keep_graph(self, record: DeviceRecord, profile: BoardProfile, files: Mapping[str, bytes]) -> None:
-        """The board runs another graph now: remember it. ``GatewayError`` if that can't be written: then nothing changed.
+    async def keep_graph(self, board_id: str, profile: BoardProfile, file: str, text: bytes) -> None:
+        """The board runs another graph now, from us: remember it in ``file`` of its directory. ``GatewayError`` if that can't
+        be written: then nothing changed.
 
         The registry may name the graph's file before or after it was replaced: either is whole.
         """
-        changes = {name: getattr(record, name) for name in ("graph", "managed", "ports")}
-        async with self._board_to_change(record.id) as board:
-            await self._replace(board, profile, files, **changes)
+        async with self._board_to_change(board_id) as board:
+            await self._replace(board, profile, {file: text}, graph=file, managed=True)
 
     @asynccontextmanager
     async def _board_to_change(self, name: str) -> AsyncIterator[_Board]:
@@ -323,7 +315,7 @@ class Boards:
             self._change(board, record, profile)
             self._on_change()
 
-        await _written(write, remember)
+        await written(write, remember)
 
     # -- parts -----------------------------------------------------------------------------------------------------
 
@@ -352,23 +344,3 @@ class Boards:
                 record = msgspec.structs.replace(board.record, path=facts.path, known=facts)
                 self._change(board, record, board.profile)
                 self._on_change()
-
-
-async def _written(write: Callable[[], None], then: Callable[[], None]) -> None:
-    """``write`` in a worker thread, for a disk may be slow; ``then`` once it has succeeded.
-
-    A cancellation waits for both: what is on the disk and what we take for true never differ.
-    """
-    writing = asyncio.get_running_loop().run_in_executor(None, write)
-    given_up = False
-    while not writing.done():
-        try:
-            await asyncio.wait((writing,))
-        except asyncio.CancelledError:
-            given_up = True
-    try:
-        writing.result()
-        then()
-    finally:
-        if given_up:
-            raise asyncio.CancelledError

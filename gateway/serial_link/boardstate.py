@@ -79,6 +79,12 @@ class BoardStatus:
     def begin(self, counters: LinkCounters) -> None:
         """A connection begins, whose link counts here."""
         self._live = counters
+        self.counts = None
+
+    def begin_anew(self) -> None:
+        """It may be another board, or have another firmware: what it could do, and could not, is to be found out again."""
+        self.failed_negotiations = 0
+        self.counts = None
 
     def end(self) -> None:
         """The connection is over: what its link counted is kept."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,3 +147,23 @@ class BoardDirectory:
             for name in FILES:
                 (self.path / name).unlink(missing_ok=True)
             self.path.rmdir()
+
+
+async def written(write: Callable[[], None], then: Callable[[], None]) -> None:
+    """``write`` in a worker thread, for a disk may be slow; ``then`` once it has succeeded.
+
+    A cancellation waits for both: what is on the disk and what we take for true never differ.
+    """
+    writing = asyncio.get_running_loop().run_in_executor(None, write)
+    given_up = False
+    while not writing.done():
+        try:
+            await asyncio.wait((writing,))
+        except asyncio.CancelledError:
+            given_up = True
+    try:
+        writing.result()
+        then()
+    finally:
+        if given_up:
+            raise asyncio.CancelledError

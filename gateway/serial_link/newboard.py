@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ from gateway.config.schema import SerialSection
 from gateway.errors import GatewayError
 from gateway.model.participant import Participant
 from gateway.model.port import Direction
+from gateway.serial_link.boardfiles import BoardFiles
 from gateway.serial_link.device_file import (
     COMPONENTS,
     DESCRIPTION,
@@ -21,8 +23,16 @@ from gateway.serial_link.device_file import (
     BoardDirectory,
     DeviceRecord,
 )
-from gateway.serial_link.identity import Identity, PortFacts, identify, is_network
-from gateway.serial_link.pairing import Paired, PairRequest, Text
+from gateway.serial_link.identity import (
+    NOWHERE,
+    Identity,
+    PortFacts,
+    device_id,
+    identify,
+    is_another,
+    is_network,
+)
+from gateway.serial_link.pairing import Paired, PairRequest, Text, as_before, settings_kept
 from gateway.serial_link.profile import BoardProfile
 from gateway.serial_link.settings import check_role, is_role
 from gateway.serial_link.watch import Ports
@@ -46,7 +56,7 @@ def kept_components(request: PairRequest, directory: BoardDirectory | None) -> T
     return Text(str(directory.path / COMPONENTS), directory.text(COMPONENTS))
 
 
-def identity_on(facts: PortFacts, ports: Ports) -> Identity:
+def _identity_on(facts: PortFacts, ports: Ports) -> Identity:
     """By what the board on a port is recognised. ``GatewayError`` if nothing lasting is known."""
     identity = identify(facts, ports.present())
     if identity is None:
@@ -57,7 +67,55 @@ def identity_on(facts: PortFacts, ports: Ports) -> Identity:
     return identity
 
 
-def new_record(
+@dataclass(frozen=True, slots=True)
+class NewBoard:
+    """What is to be remembered when something answered on a port. ``displaced`` is the record of the board that was there
+    before, ``forgotten`` are the ports that had settings and are gone.
+    """
+
+    record: DeviceRecord
+    profile: BoardProfile
+    files: Mapping[str, bytes | None]
+    again: bool
+    displaced: DeviceRecord | None = None
+    forgotten: tuple[str, ...] = ()
+
+
+def new_board(
+    request: PairRequest,
+    paired: Paired,
+    facts: PortFacts,
+    there: DeviceRecord | None,
+    records: Mapping[str, DeviceRecord],
+    ports: Ports,
+    files: BoardFiles,
+) -> NewBoard:
+    """Who answered: a board of ours, which keeps what was said of it, or one that is new. ``there`` is the board that was on
+    this port. ``GatewayError`` where it could not be recognised again.
+    """
+    if paired.described is not None:
+        facts = msgspec.structs.replace(facts, board_id=paired.described.told.id)
+    identity = _identity_on(facts, ports)
+    displaced = there if there is not None and is_another(there.identity, identity) else None
+    before = records.get(device_id(identity)) or (there if displaced is None else None)
+    board_id = before.id if before is not None else device_id(identity)
+    forgotten: tuple[str, ...] = ()
+    if before is not None:
+        request, paired = as_before(request, paired, before, files.of(board_id))
+        request, paired = settings_kept(request, paired, before)
+        forgotten = tuple(sorted(before.ports.keys() - request.ports.keys()))
+    record = _record(board_id, identity, facts, request, paired, before)
+    return NewBoard(
+        record,
+        paired.profile,
+        _files_of(record, request, paired),
+        before is not None,
+        msgspec.structs.replace(displaced, known=NOWHERE) if displaced is not None else None,
+        forgotten,
+    )
+
+
+def _record(
     board_id: str,
     identity: Identity,
     facts: PortFacts,
@@ -79,12 +137,12 @@ def new_record(
         keep_running=before.keep_running if before else False,
         usb_reauthorise=before.usb_reauthorise if before else None,
         boot_wait_s=request.boot_wait_s,
-        dtr=request.dtr,
+        dtr=request.dtr is not False,
         ports=dict(request.ports),
     )
 
 
-def files_of(record: DeviceRecord, request: PairRequest, paired: Paired) -> dict[str, bytes | None]:
+def _files_of(record: DeviceRecord, request: PairRequest, paired: Paired) -> dict[str, bytes | None]:
     """What the board's directory keeps; None: what it must keep no longer."""
     files: dict[str, bytes | None] = {}
     if paired.described is not None:
@@ -110,8 +168,11 @@ def _graph_file(request: PairRequest, paired: Paired) -> str:
     return GRAPH_FBP if request.graph.source.endswith(".fbp") else GRAPH_JSON
 
 
-def tell_paired(record: DeviceRecord, participant: Participant) -> None:
+def tell_paired(new: NewBoard, participant: Participant) -> None:
     """In the log, with what this board can't do."""
+    record, displaced = new.record, new.displaced
+    if displaced is not None:
+        log.warning("device %s: another board is in its place on %s now", displaced.role, record.path)
     log.info("device %s: paired as %s on %s", record.role, record.id, record.path)
     cut = [port.id for port in participant.outports if port.type == "int16"]
     if cut:

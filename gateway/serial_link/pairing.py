@@ -196,13 +196,20 @@ def as_before(
     return request, replace(paired, profile=profile_of(request, None), components=request.components)
 
 
+def opened_as_before(request: PairRequest, record: DeviceRecord) -> PairRequest:
+    """A port is opened as was said of its board, unless the pairing itself says otherwise."""
+    return msgspec.structs.replace(
+        request,
+        boot_wait_s=record.boot_wait_s if request.boot_wait_s is None else request.boot_wait_s,
+        dtr=record.dtr if request.dtr is None else request.dtr,
+    )
+
+
 def settings_kept(request: PairRequest, paired: Paired, record: DeviceRecord) -> tuple[PairRequest, Paired]:
     """What was said of a board before holds for the ports that it still exports, unless the pairing itself says otherwise."""
     request = msgspec.structs.replace(
-        request,
+        opened_as_before(request, record),
         components=paired.components,
-        boot_wait_s=record.boot_wait_s if request.boot_wait_s is None else request.boot_wait_s,
-        dtr=record.dtr if request.dtr is None else request.dtr,
         ports=said_later(exported_only(paired.profile.graph, record.ports), request.ports),
     )
     profile = profile_of(request, paired.described).with_document(paired.profile.document)

@@ -31,26 +31,41 @@ PortType: TypeAlias = Literal["any", "boolean", "integer", "number", "bang"]
 
 
 class PortMeaning(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What the values of an exported port mean, as it was said at pairing. ``topic`` is its queue on MQTT, ``delivery``
-    what was set of the contract between the two, and ``retained`` whether the broker keeps what an outport said last.
+    """What was said of an exported port, at pairing or later; UNSET is what nobody said anything of. ``topic`` is its queue on
+    MQTT, ``delivery`` what was set of the contract between the two, and ``retained`` whether the broker keeps what an
+    outport said last.
     """
 
-    type: PortType = "any"
-    scale: float | None = None
-    unit: str = ""
-    topic: str = ""
+    type: PortType | msgspec.UnsetType = msgspec.UNSET
+    scale: float | msgspec.UnsetType | None = msgspec.UNSET
+    unit: str | msgspec.UnsetType = msgspec.UNSET
+    topic: str | msgspec.UnsetType = msgspec.UNSET
     delivery: Mapping[str, Any] = msgspec.field(default_factory=dict)
-    retained: bool = False
+    retained: bool | msgspec.UnsetType = msgspec.UNSET
 
     def __post_init__(self) -> None:
         """``ValueError`` (``msgspec.ValidationError`` in what is read) for a scale that nothing can be divided by, and for
         a topic that can't be a port's.
         """
-        if self.scale is not None:
+        if isinstance(self.scale, float | int):
             check_scale(self.scale)
-        problem = own_topic_problem(self.topic) if self.topic else ""
+        topic = self.topic or ""
+        problem = own_topic_problem(topic) if topic else ""
         if problem:
-            raise ValueError(f"topic {self.topic[:SHOWN]}: {problem}")
+            raise ValueError(f"topic {topic[:SHOWN]}: {problem}")
+
+    def port(self, name: str) -> PortDef:
+        """The port, with the usual where nothing was said; the name map puts the real direction in."""
+        return PortDef(
+            id=name,
+            direction=Direction.OUT,
+            type=self.type or "any",
+            queue=self.topic or "",
+            scale=self.scale or None,  # which is never 0
+            unit=self.unit or "",
+            delivery=tuple(sorted(self.delivery.items())),
+            retained=bool(self.retained),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,19 +86,7 @@ class BoardProfile:
         """Checked against each other: ``GraphError`` for a graph this firmware can't run, a port it doesn't export, and an
         inport that should be retained.
         """
-        ports = {
-            name: PortDef(
-                id=name,
-                direction=Direction.OUT,  # the name map puts the real one in
-                type=meaning.type,
-                queue=meaning.topic,
-                scale=meaning.scale,
-                unit=meaning.unit,
-                delivery=tuple(sorted(meaning.delivery.items())),
-                retained=meaning.retained,
-            )
-            for name, meaning in meanings.items()
-        }
+        ports = {name: meaning.port(name) for name, meaning in meanings.items()}
         if graph is not None:
             check_graph(graph, library)
             exported = [export.name for export in (*graph.inports, *graph.outports)]
@@ -109,8 +112,7 @@ class BoardProfile:
         """The graph that is built into the board, as it tells of itself. ``meanings`` come before what it says."""
         if description.graph is None:
             return cls.empty()
-        merged = {name: _meaning_of(port) for name, port in description.ports.items()}
-        return cls.of(description.graph, description.library, {**merged, **meanings})
+        return cls.of(description.graph, description.library, said_later(told_meanings(description), meanings))
 
     def with_document(self, document: bytes) -> BoardProfile:
         """The same, with what the board told of itself."""
@@ -146,13 +148,30 @@ class BoardProfile:
         )
 
 
+def told_meanings(description: Description) -> dict[str, PortMeaning]:
+    """What a board tells of the values of its ports."""
+    return {
+        name: PortMeaning(type=cast("PortType", port_type(port.type)), scale=port.scale, unit=port.unit)
+        for name, port in description.ports.items()
+    }
+
+
+def said_later(before: Mapping[str, PortMeaning], now: Mapping[str, PortMeaning]) -> dict[str, PortMeaning]:
+    """What holds when ``now`` is said of ports of which ``before`` is known: of each what is new, and the rest of the old."""
+    merged = dict(before)
+    for name, meaning in now.items():
+        said = {
+            key: value for key, value in msgspec.structs.asdict(meaning).items() if value not in (msgspec.UNSET, {})
+        }
+        merged[name] = msgspec.structs.replace(before[name], **said) if name in before else meaning
+    return merged
+
+
 def exported_only(graph: Graph | None, meanings: Mapping[str, PortMeaning]) -> dict[str, PortMeaning]:
-    """The meanings of ports that this graph exports: what was said of others is kept for when they are there again, and so
-    is ``retained`` of an outport that is an inport here.
-    """
+    """The meanings of ports that this graph exports, without ``retained`` of an outport that is an inport here."""
     names = {export.name for export in (*graph.inports, *graph.outports)} if graph is not None else set()
     return {
-        name: meaning if _is_outport(graph, name) else msgspec.structs.replace(meaning, retained=False)
+        name: meaning if _is_outport(graph, name) else msgspec.structs.replace(meaning, retained=msgspec.UNSET)
         for name, meaning in meanings.items()
         if name in names
     }
@@ -160,11 +179,6 @@ def exported_only(graph: Graph | None, meanings: Mapping[str, PortMeaning]) -> d
 
 def _is_outport(graph: Graph | None, name: str) -> bool:
     return graph is not None and any(export.name == name for export in graph.outports)
-
-
-def _meaning_of(port: PortDef) -> PortMeaning:
-    kind = port_type(port.type)
-    return PortMeaning(type=cast("PortType", kind), scale=port.scale, unit=port.unit)
 
 
 def parse_board_graph(text: str, source: str) -> Graph:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from gateway.config.schema import SerialSection
 from gateway.firmware.sources import component_map
 from gateway.model.component import ComponentLibrary
+from gateway.model.port import PortDef
 from gateway.serial_link.boards import Boards
 from gateway.serial_link.codec import W10, Wire
 from gateway.serial_link.componentmap import parse_component_map
 from gateway.serial_link.pairing import PairRequest, Text
 from gateway.serial_link.profile import PortMeaning, parse_board_graph
+from gateway.serial_link.selfdescription import Description, Limits, encode_description
 from gateway.serial_link.upload import compile_stream
 from gateway.simulator.board import Board
 from gateway.simulator.components import Pins
 from gateway.simulator.network import Network
+from gateway.simulator.ourfirmware import Told
 from gateway.simulator.pty import SimulatedBoard
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -54,6 +57,27 @@ def board_maker(graph: str = "", wire: Wire = W10, pins: Pins | None = None) -> 
 async def simulated(link: Path, graph: str = "", wire: Wire = W10) -> AsyncIterator[SimulatedBoard]:
     """A board on a pty while the block runs."""
     async with SimulatedBoard(board_maker(graph, wire), link) as board:
+        yield board
+
+
+def described(graph: str, ports: Mapping[str, PortDef], version: str = "1") -> bytes:
+    """What a board with our own firmware tells of itself: these are the values of its exported ports."""
+    limits = Limits(nodes=49, messages=48, outports=255, receive_bytes=4095)
+    built_in = parse_board_graph(graph, "graph.fbp")
+    return encode_description(Description("test", version, "a simulated board", library(), limits, built_in, ports))
+
+
+@asynccontextmanager
+async def simulated_ours(
+    link: Path, document: bytes, graph: str = GRAPH, board_id: bytes = b"attic..1"
+) -> AsyncIterator[SimulatedBoard]:
+    """A board with our own firmware, while the block runs; ``graph`` is built in."""
+    embedded = compile_stream(parse_board_graph(graph, "graph.fbp"), library(), W10, embedded=True)
+
+    def make(now: float) -> Board:
+        return Board(library(), embedded=embedded, now=now, strict=True, told=Told(document, board_id))
+
+    async with SimulatedBoard(make, link) as board:
         yield board
 
 

@@ -8,6 +8,7 @@ from pytest_mock import MockerFixture
 
 from gateway.cli.common import edge_names
 from gateway.cli.main import main
+from gateway.cli.pair import summary as paired_line
 
 
 def ending_with(mocker: MockerFixture, problem: BaseException, *arguments: str) -> Result:
@@ -37,3 +38,15 @@ def test_edges_of_boards_that_share_a_role_are_told_apart() -> None:
     twins = [{"id": f"serial:{board}.temp->mqtt:attic/temp", "label": "attic.temp->mqtt:attic/temp"} for board in "ab"]
     other = {"id": "serial:a.temp->mqtt:hall/in", "label": "attic.temp->hall.in"}
     assert edge_names([*twins, other], "id") == [twins[0]["id"], twins[1]["id"], "attic.temp->hall.in"]
+
+
+def test_pairing_says_in_a_line_of_its_own_which_settings_are_gone() -> None:
+    port = {"name": "temp", "direction": "out", "type": "number"}
+    paired = {"role": "attic", "id": "a-1", "port": "/dev/x", "baud": 9600, "wire": "w10", "managed": True}
+    paired |= {"again": True, "ports": [port], "forgotten": []}
+    assert (
+        paired_line(paired)
+        == "attic: paired again as a-1 on /dev/x (9600 baud, w10); runs its graph; ports: temp (out)"
+    )
+    told = paired_line(paired | {"forgotten": ["fan", "heat"]}).splitlines()
+    assert told[1:] == ["attic: the settings of ports that it has no more are gone: fan, heat"]
