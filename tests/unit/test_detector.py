@@ -91,6 +91,16 @@ def test_a_board_that_stood_still_at_first_is_found_and_a_silent_one_is_soon_giv
     assert 4.0 <= took < 5.0
 
 
+@EVERY_WIRE
+def test_a_board_is_found_also_if_we_ourselves_stood_still(wire: Wire) -> None:
+    detector = Detector((115200,), silent_s=4.0)
+    detector.start(0.0)
+    assert detector.data_to_send()  # which nobody hears
+    detector.tick(5.0)
+    verdict, _ = carry_on(board_of(wire, None), 115200, detector, 5.0)
+    assert verdict == Found(wire, 115200)
+
+
 def test_boot_output_of_an_embedded_graph_is_no_answer() -> None:
     board = board_of(W8_06, None)
     detector = Detector()
