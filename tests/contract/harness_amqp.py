@@ -15,7 +15,7 @@ from gateway.amqp.transport import AmqpConnector
 from gateway.model.address import Address, amqp_queue
 from tests.support.relay import Relay
 
-TAKE_S = 20.0
+TAKE_S = 120.0
 
 
 class AmqpHarness:

@@ -10,7 +10,7 @@ from gateway.memory.transport import MemoryBroker, MemoryConnector
 from gateway.model.address import Address
 from gateway.model.message import Message
 
-TAKE_S = 20.0
+TAKE_S = 120.0
 
 
 class MemoryHarness:

@@ -16,7 +16,7 @@ from gateway.model.address import Address, mqtt
 from gateway.mqtt.transport import MqttConnector, MqttSettings
 from tests.support.relay import Relay
 
-TAKE_S = 20.0
+TAKE_S = 120.0
 
 
 class MqttHarness:

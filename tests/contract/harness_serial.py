@@ -20,7 +20,7 @@ from gateway.simulator.components import COMPONENTS, SimulatedComponent
 from gateway.simulator.pty import SimulatedBoard
 from tests.support.boards import network_of
 
-TAKE_S = 20.0
+TAKE_S = 120.0
 
 LIBRARY = ComponentLibrary.of(
     [

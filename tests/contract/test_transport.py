@@ -23,7 +23,7 @@ from tests.contract.harness_mqtt import mqtt_harness
 from tests.contract.harness_serial import serial_harness
 from tests.support.taker import Taker, taking
 
-WAIT_S = 20.0
+WAIT_S = 120.0
 
 MANY = 600
 """More than any transport's window of unconfirmed messages."""

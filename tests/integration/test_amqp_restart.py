@@ -18,7 +18,7 @@ from gateway.model.address import amqp_exchange, amqp_queue, mqtt
 from gateway.model.binding import Binding
 from gateway.model.message import Delivery, Message, Outcome
 
-WAIT_S = 30.0
+WAIT_S = 120.0
 
 
 def connector_to(broker: PrivateRabbitMQ) -> AmqpConnector:

@@ -36,7 +36,7 @@ from gateway.model.address import amqp_exchange, amqp_queue
 from gateway.model.message import Delivery, Message, Outcome
 from tests.support.relay import Relay
 
-WAIT_S = 20.0
+WAIT_S = 120.0
 
 
 def settings(*urls: str) -> AmqpSettings:

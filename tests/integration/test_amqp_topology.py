@@ -17,7 +17,7 @@ from gateway.model.address import Address, amqp_exchange, amqp_queue, mqtt
 from gateway.model.binding import Binding, BindingKind, Contract
 from gateway.model.message import Delivery, Message, Outcome
 
-WAIT_S = 20.0
+WAIT_S = 120.0
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from gateway.serial_link.pairing import PairRequest, Text
 from gateway.web.server import WebServer
 from tests.support.boards import COMPONENTS, LOOP_GRAPH, Registry, request, simulated
 
-WAIT_S = 10.0
+WAIT_S = 120.0
 
 
 async def test_the_editors_of_a_board_that_is_unpaired_are_sent_away(

@@ -28,7 +28,7 @@ from gateway.mqtt.transport import MqttConnector, settings_of
 from tests.support.mosquitto import mosquitto_binary
 from tests.support.taker import taking
 
-WAIT_S = 20.0
+WAIT_S = 120.0
 
 NAMELESS_SIGNAL = signal.SIGRTMIN + 6
 """One for real time: Python's ``signal.Signals`` has the first and the last of them."""

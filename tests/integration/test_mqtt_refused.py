@@ -21,7 +21,7 @@ from gateway.routing.table import RouteTable
 from gateway.spool.memory import MemoryStore
 from tests.support.mosquitto import Mosquitto
 
-WAIT_S = 30.0
+WAIT_S = 120.0
 
 
 async def until(what: str, condition: Callable[[], bool]) -> None:

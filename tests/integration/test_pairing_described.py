@@ -14,7 +14,7 @@ from gateway.serial_link.pairing import PairRequest, Text
 from tests.support.boards import EXAMPLES, LOOP_GRAPH, Registry, request, simulated
 from tests.support.firmware import firmware_board
 
-WAIT_S = 10.0
+WAIT_S = 120.0
 
 
 async def test_a_board_tells_its_ports_and_keeps_its_graph(tmp_path: Path) -> None:

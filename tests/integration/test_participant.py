@@ -24,7 +24,7 @@ from tests.support.gateway import Process, until
 from tests.support.mosquitto import Mosquitto
 from tests.support.peer import AmqpPeer, peer_on
 
-WAIT_S = 30.0
+WAIT_S = 120.0
 
 OLD_FILE = """
     import sys, os

@@ -16,7 +16,7 @@ from gateway.fbp.backend import Source
 from gateway.library.processes import Processes, ProcessState
 from gateway.model.graph import Node
 
-WAIT_S = 20.0
+WAIT_S = 120.0
 
 
 async def until(what: str, condition: Callable[[], bool]) -> None:

@@ -29,7 +29,7 @@ from tests.support.mosquitto import Mosquitto
 from tests.support.relay import Relay
 from tests.support.wait import soon
 
-WAIT_S = 10.0
+WAIT_S = 120.0
 
 
 def boards(state: Path) -> Boards:

@@ -24,7 +24,7 @@ from gateway.supervise import Backoff, LinkReport, keep_connected
 from gateway.transport import Session
 from tests.support.boards import board_maker, request
 
-WAIT_S = 20.0
+WAIT_S = 120.0
 
 
 @dataclass

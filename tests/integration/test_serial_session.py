@@ -23,7 +23,7 @@ from gateway.serial_link.session import BoardSession
 from gateway.simulator.pty import SimulatedBoard
 from tests.support.boards import FAST_GRAPH, LOOP_GRAPH, Registry, network_of, request, simulated
 
-WAIT_S = 10.0
+WAIT_S = 120.0
 FLOOD = MOST_WAITING + 500
 
 

@@ -21,7 +21,7 @@ from gateway.web.server import WebServer
 from tests.support.fbp_runtime import ANY_ENDS, SmallRuntime
 
 MAIN = "default/main"
-WAIT_S = 10.0
+WAIT_S = 120.0
 STATUS: dict[str, Any] = {
     "gateway": {"instance": "shed", "version": "1.2", "since": 1700000000.5},
     "links": [{"name": "mqtt", "state": "up", "connects": 3, "attempts": 4}],

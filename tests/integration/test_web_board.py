@@ -21,7 +21,7 @@ from gateway.web.boardruntime import BoardRuntime
 from gateway.web.server import WebServer
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-WAIT_S = 10.0
+WAIT_S = 120.0
 MAIN = "attic/main"
 
 

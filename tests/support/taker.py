@@ -10,7 +10,7 @@ from gateway.errors import TransportDown
 from gateway.model.message import Delivery
 from gateway.transport import Session
 
-WAIT_S = 20.0
+WAIT_S = 120.0
 QUIET_S = 0.3
 """How long nothing more must come before it counts as withheld."""
 
