@@ -44,8 +44,8 @@ class Consumer(Channel):
 
     @property
     def unsettled(self) -> int:
-        """Deliveries whose outcome the broker has not been told. Of a stream nobody can tell whether more will come."""
-        return len(self._unsettled) + int(self._place is not None and self.taking)
+        """Deliveries whose outcome the broker has not been told."""
+        return len(self._unsettled)
 
     def offset(self, tag: int) -> int | None:
         """Where in its stream a delivery that is not settled stands; None where it is from no stream."""
@@ -124,9 +124,12 @@ class Consumer(Channel):
         self._offsets[content.tag] = offset
         return True
 
-    def refused(self, problem: ChannelRefused) -> None:
-        """The broker closed the channel; an answer that was waited for tells the caller."""
-        self._end(problem.text)
+    def refused(self, problem: ChannelRefused, *, told: bool) -> None:
+        """The broker closed the channel. One that could not begin has not ended: its caller tries again, in his own time."""
+        if told:
+            self.taking = False
+        else:
+            self._end(problem.text)
 
     def _end(self, reason: str) -> None:
         if self.taking:

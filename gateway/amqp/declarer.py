@@ -199,8 +199,7 @@ class Declarer:
 
     async def _ensure_queue(self, name: str, arguments: plan.Arguments) -> None:
         if arguments == plan.STREAM_ARGUMENTS and await self._client.queue_state(name) is None:
-            self._places.forget(name)  # it was deleted: a new one counts from 0 again
-            await self._save_places()  # first: after a crash the old place would skip what is in the new one
+            arguments = await self._arguments_anew(name)
         try:
             await self._client.declare_queue(name, arguments)
         except ChannelRefused as refused:
@@ -213,6 +212,24 @@ class Declarer:
                 name,
                 refused.text,
             )
+
+    async def _arguments_anew(self, queue: str) -> plan.Arguments:
+        """For a stream that is not there. One that was deleted counts from 0 again, so the place in it has to be struck out
+        first: after a crash the old place would skip what is in the new one. Where that can't be written it becomes a plain
+        queue, which knows by itself what was taken: better that than one that holds nothing for us meanwhile.
+        """
+        self._places.forget(queue)
+        self._plain.discard(queue)
+        if self._places.is_written(queue):
+            await self._save_places()
+        if not self._places.is_written(queue):
+            return plan.STREAM_ARGUMENTS
+        log.warning(
+            "amqp: queue %s was deleted, and is made anew as a classic one: how far the stream was taken can't be struck"
+            " out. To have a stream again, let it run empty and delete it",
+            queue,
+        )
+        return plan.NO_ARGUMENTS
 
     async def _ensure_dead_letters(self, name: str) -> None:
         """The queue first: an exchange alone means that somebody else bound his own queue to it."""

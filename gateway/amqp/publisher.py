@@ -122,7 +122,7 @@ class PublishChannel(Channel):
             self._returned = None
             self._confirms.returned((returned.key, message_id(payload)), returned.text)
 
-    def refused(self, problem: ChannelRefused) -> None:
+    def refused(self, problem: ChannelRefused, *, told: bool) -> None:
         """The broker closed the channel: nobody knows what became of what is under way."""
         for entry in self._confirms.abandon():
             self._blame(entry.target, problem)

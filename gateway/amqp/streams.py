@@ -69,6 +69,7 @@ class Places:
     def __init__(self) -> None:
         self._places: dict[str, Place] = {}
         self._written = b""
+        self._written_queues: frozenset[str] = frozenset()
 
     def __contains__(self, queue: str) -> bool:
         return queue in self._places
@@ -76,6 +77,10 @@ class Places:
     def of(self, queue: str) -> Place:
         """The place in a stream, known or new."""
         return self._places.setdefault(queue, Place())
+
+    def is_written(self, queue: str) -> bool:
+        """Whether the next run would find a place in this queue."""
+        return queue in self._written_queues
 
     def forget(self, queue: str) -> None:
         """The queue is gone, or is no stream."""
@@ -88,7 +93,7 @@ class Places:
             if not isinstance(offset, int):
                 raise ValueError("an offset is no number")
             self._places[queue] = Place(offset)
-        self._written = data
+        self.written(data)
 
     def news(self) -> bytes | None:
         """What to write down; None if that is what was written last."""
@@ -99,3 +104,4 @@ class Places:
     def written(self, data: bytes) -> None:
         """It is safe now."""
         self._written = data
+        self._written_queues = frozenset(json.loads(data)["next"])

@@ -17,7 +17,7 @@ from gateway.amqp.settings import AmqpSettings
 from gateway.amqp.streams import Place, Places
 from gateway.amqp.unsettled import Content
 from gateway.amqp.wire import ChannelRefused
-from gateway.model.address import Address, AddressKind
+from gateway.model.address import Address, AddressKind, amqp_queue
 from gateway.model.message import Delivery, Outcome
 
 log = logging.getLogger(__name__)
@@ -68,12 +68,15 @@ class Taking:
 
     @property
     def not_taken(self) -> Mapping[Address, str]:
-        """Why not, where the broker has said it."""
-        return {source: reason for source, reason in self._not_taken.items() if reason}
+        """Why not."""
+        return self._not_taken
 
     def unsettled(self, queue: str) -> int:
-        """Deliveries of a queue whose outcome the broker has not been told."""
-        return sum(consumer.unsettled for consumer in self._by_serial.values() if consumer.queue == queue)
+        """Deliveries of a queue whose outcome the broker has not been told; of a stream one more while it is wanted, whether
+        or not it can be taken from at the moment: nobody can tell whether more will come.
+        """
+        count = sum(consumer.unsettled for consumer in self._by_serial.values() if consumer.queue == queue)
+        return count + int(amqp_queue(queue) in self._wanted and self._declarer.may_be_stream(queue))
 
     # -- sources -----------------------------------------------------------------------------------------------------
 
@@ -104,10 +107,9 @@ class Taking:
         try:
             queue = await self._queue_of(source)
             may_be_stream = source.kind is AddressKind.QUEUE and self._declarer.may_be_stream(queue)
-            if may_be_stream and await self._take_stream(source):
-                return
-            consumer = self._by_source[source] = self.consumer(source, queue, self._arrived)
-            await consumer.take(self._wanted[source])
+            if not (may_be_stream and await self._take_stream(source)):
+                consumer = self._by_source[source] = self.consumer(source, queue, self._arrived)
+                await consumer.take(self._wanted[source])
         except (ChannelRefused, ValueError) as exc:
             self._forget(source)
             reason = exc.text if isinstance(exc, ChannelRefused) else str(exc)
@@ -127,11 +129,12 @@ class Taking:
             await consumer.take(self._wanted[source])
         except ChannelRefused as refused:
             self._forget(source)
+            if place.next is None:
+                self._places.forget(source.name)  # nothing was ever taken from it
             if refused.code != NO_STREAM or "x-stream-offset" not in refused.text:
                 raise
             self._declarer.is_plain(source.name)
             return False
-        self._not_taken.pop(source, None)
         return True
 
     async def _queue_of(self, source: Address) -> str:
@@ -184,7 +187,7 @@ class Taking:
             self._forget(consumer.source)
             self.inbox = deque(delivery for delivery in self.inbox if delivery.source != consumer.source)
             log.warning("amqp: %s: %s; trying again", consumer.source, reason)
-            self._not_taken[consumer.source] = ""
+            self._not_taken[consumer.source] = reason
             self._lost(True)
 
     def seen(self) -> Sequence[Delivery]:

@@ -249,9 +249,10 @@ class Channel:
         self.wire.free(self.number)
         self.open = False
         problem = ChannelRefused(code, text)
-        if self._answer is not None and not self._answer.done():
+        told = self._answer is not None and not self._answer.done()
+        if told and self._answer is not None:
             self._answer.set_exception(problem)
-        self.refused(problem)
+        self.refused(problem, told=told)
 
     def lost(self, problem: TransportDown) -> None:
         """The connection is gone."""
@@ -268,8 +269,8 @@ class Channel:
     def event(self, name: frames.Method, payload: bytes) -> None:
         """A method that nobody called for."""
 
-    def refused(self, problem: ChannelRefused) -> None:
-        """The broker closed this channel."""
+    def refused(self, problem: ChannelRefused, *, told: bool) -> None:
+        """The broker closed this channel. ``told``: whoever waits for an answer hears it from that."""
 
     def gone(self, problem: TransportDown) -> None:
         """The connection is gone."""

@@ -193,7 +193,8 @@ class Pump:
         gone = tuple(one for one in self._retirement.concerning(served.target) if one.source not in full)
         if gone:
             kept = await served.retire(gone)
-            if self._retirement.progress(gone, kept, self._unsettled, time.monotonic()):
+            now, not_taken = time.monotonic(), served.not_taken
+            if self._retirement.progress(gone, kept, self._unsettled, now, not_taken):
                 self._reinstall()
 
     def _unsettled(self, binding_id: str) -> bool:

@@ -222,9 +222,15 @@ class Retirement:
         self._heard[source] = now
 
     def progress(
-        self, retired: Iterable[Binding], kept: Collection[Binding], unsettled: Callable[[str], bool], now: float
+        self,
+        retired: Iterable[Binding],
+        kept: Collection[Binding],
+        unsettled: Callable[[str], bool],
+        now: float,
+        not_taken: Collection[Address] = (),
     ) -> bool:
-        """These were just unbound (again) while being taken from; ``kept`` are those whose queue is still there.
+        """These were just unbound (again) while being taken from; ``kept`` are those whose queue is still there. That nothing
+        comes of one that is ``not_taken`` says nothing.
 
         Whether any is empty now, so that the table changes.
         """
@@ -243,7 +249,7 @@ class Retirement:
                 self._stuck[key] = binding
                 continue
             self._stuck.pop(key, None)
-            if unsettled(binding.id):
+            if unsettled(binding.id) or (binding in kept and binding.source in not_taken):
                 self._heard[binding.source] = now  # more may come only when that is done
             since = self._heard.setdefault(binding.source, now)
             if binding.by_broker or not binding.ends or now - since > QUIET_S:

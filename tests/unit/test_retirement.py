@@ -25,6 +25,10 @@ def gone() -> Retirement:
     return retirement
 
 
+def nothing_unsettled(binding_id: str) -> bool:
+    return False
+
+
 def is_empty(retirement: Retirement, now: float, *, unsettled: bool = False) -> bool:
     return retirement.progress([EDGE], [EDGE], lambda binding_id: unsettled, now)
 
@@ -50,6 +54,20 @@ def test_quiet_while_the_broker_was_away_says_nothing() -> None:
     retirement.begin("amqp")
     assert not is_empty(retirement, 100.0)
     assert is_empty(retirement, 101.0 + QUIET_S)
+
+
+def test_a_queue_that_the_broker_does_not_let_us_take_from_is_not_empty_however_quiet_it_is() -> None:
+    retirement = gone()
+    for now in (0.0, 100.0, 200.0):
+        assert not retirement.progress([EDGE], [EDGE], nothing_unsettled, now, {EDGE.source})
+    assert not is_empty(retirement, 200.0 + QUIET_S), "it may be taken from since then only"
+    assert is_empty(retirement, 201.0 + QUIET_S)
+
+
+def test_a_queue_that_is_not_there_any_more_is_no_reason_to_wait_for_it() -> None:
+    retirement = gone()
+    assert not retirement.progress([EDGE], [], nothing_unsettled, 0.0, {EDGE.source})
+    assert retirement.progress([EDGE], [], nothing_unsettled, 1.0 + QUIET_S, {EDGE.source})
 
 
 def test_an_edge_that_is_full_and_blocks_holds_its_source_back_though_all_of_it_is_settled() -> None:

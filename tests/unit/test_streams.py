@@ -13,7 +13,7 @@ from gateway.amqp.streams import Place, Places, stream_offset
 from gateway.amqp.tables import encode_table
 from gateway.amqp.topology import intake_arguments
 from gateway.amqp.unsettled import Content
-from gateway.amqp.wire import Wire
+from gateway.amqp.wire import ChannelRefused, Wire
 from gateway.model.address import amqp_queue
 from gateway.model.message import Outcome
 
@@ -126,6 +126,39 @@ async def test_what_comes_without_an_offset_is_handed_out_and_can_be_given_back(
     consumer.settle(1, Outcome.RELEASED)
     consumer.settle(2, Outcome.ACCEPTED)
     assert consumer.unsettled == 1, "the first is given back at once, the second told with the next flush"
+
+
+@pytest.mark.parametrize("began", [False, True])
+async def test_a_consumer_that_could_not_begin_has_not_ended_its_caller_is_told(began: bool) -> None:
+    """Else it would be begun again at once, and refused again at once."""
+    ended: list[str] = []
+    consumer = Consumer(
+        Wire(asyncio.get_running_loop()),
+        1,
+        amqp_queue("gateway.q"),
+        "gateway.q",
+        lambda consumer, content: None,
+        lambda consumer, reason: ended.append(reason),
+    )
+    taking = asyncio.ensure_future(consumer.take(5))
+    for name in (frames.CHANNEL_OPEN_OK, frames.BASIC_QOS_OK, *((frames.BASIC_CONSUME_OK,) if began else ())):
+        await asyncio.sleep(0)
+        consumer.receive(frames.METHOD, method_payload(name))
+    if began:
+        await taking
+    await asyncio.sleep(0)
+    consumer.receive(frames.METHOD, method_payload(frames.CHANNEL_CLOSE, (403).to_bytes(2, "big") + b"\2no\0\0\0\0"))
+    if began:
+        assert ended == ["no"]
+    else:
+        with pytest.raises(ChannelRefused, match="no"):
+            await taking
+        assert ended == []
+
+
+def method_payload(name: frames.Method, arguments: bytes = b"") -> bytes:
+    """A method as the broker sends it, without its frame."""
+    return frames.method(1, name, arguments)[7:-1]
 
 
 def test_a_stream_has_a_limit_so_that_it_does_not_grow_for_ever() -> None:
