@@ -63,6 +63,8 @@ class BoardStatus:
     """What the board itself has counted, when it last told; None where it can't."""
     failed_negotiations: int = 0
     """In a row: so often the line fell silent when extensions were turned on."""
+    negotiated_with: bytes = b""
+    """What the board told of itself when they last were."""
     _link: Counter[str] = field(default_factory=Counter)
     _live: LinkCounters | None = None
 

@@ -19,7 +19,7 @@ from gateway.serial_link.identity import PortFacts
 from gateway.serial_link.ladder import Ladder, Rung
 from gateway.serial_link.linetap import LineTap, TappedPort
 from gateway.serial_link.openers import OpenPort
-from gateway.serial_link.port import Port, PortOptions
+from gateway.serial_link.port import UNPLUGGED, Port, PortOptions
 from gateway.serial_link.preparing import wait_for_boot
 from gateway.serial_link.profile import BoardProfile
 from gateway.serial_link.reporting import OnValue
@@ -242,6 +242,7 @@ class BoardConnector:
         if self.status.state is not DeviceState.ABSENT or not self._told_absent:
             log.warning("device %s: not plugged in (it was on %s); waiting for it", self.record.role, self.record.path)
         self._told_absent = True
+        self.status.begin_anew()
         self.status.enter(DeviceState.ABSENT, f"not plugged in (it was on {self.record.path})")
 
     async def _boot(self, port: Port, rung: Rung) -> None:
@@ -284,6 +285,8 @@ class BoardConnector:
         status.counters.connects += 1
 
     def _down(self, problem: str) -> None:
+        if problem == UNPLUGGED:
+            self.status.begin_anew()
         if self.status.state not in (DeviceState.REFUSED, DeviceState.ABSENT):
             self.status.enter(DeviceState.BACKING_OFF, problem or self.status.reason or "the connection ended")
 

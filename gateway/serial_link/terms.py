@@ -45,16 +45,21 @@ class Terms:
             return False
         described = await describe(self._conversation, document)
         if described is None or described.told.id != identity.value:
+            self._status.begin_anew()
             other = f"a board with the id {described.told.id}" if described else "a board that tells no id"
             raise AccessRefused(self._name, f"{other} is in its place, not {identity.value}; pair it to use it")
         limits, size = described.told.description.limits, self._conversation.link.wire.size + CHECKSUM_BYTES
         self._conversation.link.limit_credit(CreditLimits.of(limits.receive_bytes, limits.messages, size))
-        counts = await self._negotiate()
+        counts = await self._negotiate(described.document)
         return counts.reported > 0
 
-    async def _negotiate(self) -> BoardCounts:
-        """What the board has counted so far proves that the line works with what was turned on."""
+    async def _negotiate(self, document: bytes) -> BoardCounts:
+        """What the board has counted so far proves that the line works with what was turned on. What another firmware than
+        this one, which is as ``document`` says, has failed at says nothing.
+        """
         status, wanted = self._status, WANTED
+        if status.negotiated_with != document:
+            status.negotiated_with, status.failed_negotiations = document, 0
         if status.failed_negotiations >= MOST_FAILURES:
             log.warning("%s: falls silent when extensions are turned on; going on without them", self._name)
             wanted = NONE
@@ -64,7 +69,8 @@ class Terms:
             status.failed_negotiations += 1
             raise
         status.failed_negotiations = 0 if wanted else status.failed_negotiations
-        status.extensions, status.counts = self._conversation.link.active, counts
+        status.extensions = self._conversation.link.active
+        status.counts = counts if Extension.COUNTERS in status.extensions else None
         return counts
 
     async def count(self) -> None:
