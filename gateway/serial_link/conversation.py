@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from gateway.errors import ConnectFailed, ConnectionLost, DeviceRefused, GatewayError, GraphError, RequestTimeout
@@ -35,14 +35,14 @@ HEARD_KEPT = 32
 """Bytes of what a port says before it is known to be a board, kept to tell what is on it."""
 
 OnAnswer: TypeAlias = Callable[[Replied | RequestFailed], None]
-OnPacket: TypeAlias = Callable[[PacketSent], None]
+OnPackets: TypeAlias = Callable[[Sequence[PacketSent]], None]
 
 
 class Conversation:
     """One open port with its link. ``name`` begins the lines of errors, as ``device attic``.
 
-    ``on_packet`` gets what subscribed ports send, ``on_desync`` the reason when alignment is lost (the link opens again by
-    itself), ``on_lost`` the reason when the line is gone or the board stays silent.
+    ``on_packets`` gets what subscribed ports send, as much of it at once as came in one piece; ``on_desync`` the reason when
+    alignment is lost (the link opens again by itself), ``on_lost`` the reason when the line is gone or the board stays silent.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Conversation:
         link: Link,
         name: str,
         *,
-        on_packet: OnPacket = lambda event: None,
+        on_packets: OnPackets = lambda events: None,
         on_desync: Callable[[str], None] = lambda reason: None,
         on_lost: Callable[[str], None] = lambda reason: None,
     ) -> None:
@@ -60,7 +60,7 @@ class Conversation:
         self.heard_bytes = 0
         self._port = port
         self._name = name
-        self._on_packet, self._on_desync, self._on_lost = on_packet, on_desync, on_lost
+        self._on_packets, self._on_desync, self._on_lost = on_packets, on_desync, on_lost
         self._loop = asyncio.get_running_loop()
         self._opened: asyncio.Future[int] = self._loop.create_future()
         self._waiting: dict[RequestToken, OnAnswer] = {}
@@ -145,8 +145,17 @@ class Conversation:
     def _carry_on(self) -> None:
         """Deliver what happened, send what is to be sent, sleep until the next deadline."""
         while events := self.link.events():
+            packets: list[PacketSent] = []
             for event in events:
+                if type(event) is PacketSent:
+                    packets.append(event)
+                    continue
+                if packets:
+                    self._on_packets(packets)
+                    packets = []
                 self._deliver(event)
+            if packets:
+                self._on_packets(packets)
         data = self.link.data_to_send()
         if data:
             self._port.write(data)
@@ -158,8 +167,6 @@ class Conversation:
 
     def _deliver(self, event: LinkEvent) -> None:
         match event:
-            case PacketSent():
-                self._on_packet(event)
             case Replied() | RequestFailed():
                 on_answer = self._waiting.pop(event.token, None)
                 if on_answer is not None:

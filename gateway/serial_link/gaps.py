@@ -12,6 +12,11 @@ class Gaps:
     def __init__(self) -> None:
         self._last: int | None = None
 
+    @property
+    def counting(self) -> bool:
+        """Whether a number has come, so that the next ones can be missed."""
+        return self._last is not None
+
     def reset(self) -> None:
         """The board counts anew, or threw away what waited: the next number is as good as any."""
         self._last = None

@@ -41,6 +41,8 @@ from gateway.serial_link.phasewalk import PhaseWalk
 from gateway.serial_link.requests import Pending
 
 _BRACKETS = frozenset({PacketType.BRACKET_START, PacketType.BRACKET_END})
+_PACKET_SENT = int(CommandKind.PACKET_SENT)
+"""As a plain number: it is compared with for every command."""
 
 
 class LinkState(Enum):
@@ -153,8 +155,10 @@ class Link:
         units = framer.units(data)
         checks = isinstance(framer, CheckedFramer)
         for request_id, kind, args in units:
-            if kind == CommandKind.PACKET_SENT and not request_id:
+            if kind == _PACKET_SENT and not request_id:
                 self._packet(args, now)
+                if not self._hunting:
+                    continue
             else:
                 self._take(Command(request_id or EVENT_ID, kind, args), now)
             if self._hunting or self._requests.checked is not checks:
@@ -259,17 +263,21 @@ class Link:
 
     def _packet(self, args: bytes, now: float) -> None:
         node, port, marks = args[0], args[1], args[2]
-        kind, data = (args[3], args[4:8]) if self._wide else (args[4], args[5:7])  # as codec.sent, without its tuple
+        if self._wide:  # as codec.sent, without its tuples
+            kind, data = args[3], args[4:8]
+        else:
+            kind, data = args[4], args[5:7]
         good, packet = judge_packet(kind, data)
-        numbered = self._tail is not None or self._dialogue.numbered
+        dialogue = self._dialogue
+        numbered = self._tail is not None or dialogue.numbered
         if not good or not node or (marks > 1 and self._wide and not numbered):
             self._lost("a packet event that no board sends", now)
         elif self._state is LinkState.OPEN or self._tail is not None:
             if self._held is not None:
                 packet = self._explained(kind, packet)
             self.counters.packets += 1
-            self.counters.unreadable_packets += packet is None
-            dialogue = self._dialogue
+            if packet is None:
+                self.counters.unreadable_packets += 1
             dialogue.events.append(PacketSent(node, port, kind, packet, marks >> 1 if numbered else 0))
             if dialogue.credit is not None:
                 dialogue.credit.packet()

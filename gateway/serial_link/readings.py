@@ -55,23 +55,25 @@ class Readings:
         if source is not None:
             self._ready = deque(delivery for delivery in self._ready if delivery.source != address)
 
-    def wants(self, address: Address) -> bool:
-        """Whether the port is subscribed to."""
-        return address in self._sources
-
-    def add(self, address: Address, message: Message) -> None:
-        """A reading of a subscribed port."""
-        source = self._sources[address]
+    def add(self, address: Address, message: Message) -> bool:
+        """A reading. False if its port is not subscribed to."""
+        source = self._sources.get(address)
+        if source is None:
+            return False
         if not source.waiting and len(source.unsettled) < source.credit:
-            self._give(address, source, message)
-            return
-        if len(source.waiting) >= self._most_waiting:
+            tag = self._tag = self._tag + 1  # as ``_give``
+            source.unsettled.add(tag)
+            if not self._ready:
+                self._news.set()
+            self._ready.append(Delivery(message, address, self._epoch, tag))
+        elif len(source.waiting) < self._most_waiting:
+            source.waiting.append(message)
+        else:
             self._counters.readings_dropped += 1
-            if source.keeps_oldest:
-                return
-            source.waiting.popleft()
-        source.waiting.append(message)
-        self._hand_out(address, source)
+            if not source.keeps_oldest:
+                source.waiting.popleft()
+                source.waiting.append(message)
+        return True
 
     def settle(self, delivery: Delivery) -> None:
         """This one is done."""
@@ -111,5 +113,6 @@ class Readings:
     def _give(self, address: Address, source: _Source, message: Message) -> None:
         self._tag += 1
         source.unsettled.add(self._tag)
+        if not self._ready:
+            self._news.set()
         self._ready.append(Delivery(message, address, self._epoch, self._tag))
-        self._news.set()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import count
 from typing import TypeAlias
 
 import msgspec
@@ -12,11 +14,12 @@ import msgspec
 from gateway.model.address import Address, serial
 from gateway.model.graph import Json
 from gateway.model.message import Message
-from gateway.model.port import PortRef
+from gateway.model.port import PortDef, PortRef
 from gateway.serial_link.boardgraph import BoardGraph
 from gateway.serial_link.boardstate import BoardCounters
 from gateway.serial_link.gaps import Gaps
 from gateway.serial_link.linkevents import PacketSent
+from gateway.serial_link.namemap import NameMap
 from gateway.serial_link.readings import Readings
 from gateway.serial_link.values import Collector
 
@@ -30,6 +33,15 @@ MOST_EARLY = 256
 """Packets kept between the start of a board's network and the moment we know what its numbers mean; more are dropped."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Outport:
+    """An exported outport, and what its readings come from."""
+
+    definition: PortDef
+    address: Address
+    origin: str
+
+
 class Reporting:
     """One for a connection. It begins deaf: ``hear`` when the numbers of ``graph`` are those of what runs."""
 
@@ -38,9 +50,11 @@ class Reporting:
         self._graph = graph
         self._readings = readings
         self._counters = counters
-        self._boot = secrets.token_hex(4)
-        self._sequence = 0
-        self._by_numbers: dict[tuple[int, int], tuple[Address, str, str] | None] = {}
+        self._id_prefix = f"{device_id}-{secrets.token_hex(4)}-"
+        self._numbers = count(1)
+        self._names: NameMap | None = None
+        self._outports: dict[tuple[int, int], _Outport] = {}
+        """Those that sent something, by the numbers of node and port as ``_names`` has them."""
         self._hears = False
         self._changes = False
         self._early: list[PacketSent] = []
@@ -52,10 +66,8 @@ class Reporting:
     def hear(self) -> None:
         """The numbers are those of the graph that runs now: what came meanwhile means this."""
         self._hears, self._changes = True, False
-        self._by_numbers.clear()
         early, self._early = self._early, []
-        for event in early:
-            self._packet(event)
+        self._packets(early)
 
     def hold(self) -> None:
         """Something else will run, or alignment was lost: keep what comes until it is known what it means."""
@@ -71,58 +83,63 @@ class Reporting:
         self._early.clear()
         self.gaps.reset()
 
-    def packet(self, event: PacketSent) -> None:
-        """A packet of a subscribed port."""
-        self._counters.readings_lost += self.gaps.feed(event.sequence)
-        self._packet(event)
+    def packets(self, events: Sequence[PacketSent]) -> None:
+        """Packets of subscribed ports, as they came."""
+        gaps = self.gaps
+        for event in events:
+            if event.sequence or gaps.counting:
+                self._counters.readings_lost += gaps.feed(event.sequence)
+        self._packets(events)
 
-    def _packet(self, event: PacketSent) -> None:
-        key, names = (event.node, event.port), self._graph.names
-        if not self._hears or (self._changes and self._graph.outport(*key) is None):
-            if len(self._early) < MOST_EARLY:
-                self._early.append(event)
-            else:
-                self._counters.readings_dropped += 1
-            return
+    def _packets(self, events: Sequence[PacketSent]) -> None:
+        if not self._hears or self._changes:
+            events = [event for event in events if not self._is_early(event)]
         if self.inspector is not None:
-            self._show(event, self.inspector)
-        if key not in self._by_numbers:
-            port = names.outport_of(*key) if names else None
-            self._by_numbers[key] = self._known(port.id) if port is not None else None
-        known = self._by_numbers[key]
-        if known is None or names is None:
-            self._counters.readings_unsubscribed += 1
-            return
-        address, origin, port_id = known
-        definition = names.outport(port_id)
-        if event.packet is None or definition is None:
-            return  # the firmware can't tell this value (reference: microflo-protocol, section 4.2)
-        body = self._collector.feed(definition, event.packet)
-        if body is not None:
-            self._reading(address, origin, body)
+            for event in events:
+                self._show(event, self.inspector)
+        if self._graph.names is not self._names:
+            self._names = self._graph.names
+            self._outports.clear()
+        self._read(events)
 
-    def _known(self, port_id: str) -> tuple[Address, str, str]:
-        address = serial(self._device_id, port_id)
-        return address, str(address), port_id
-
-    def _reading(self, address: Address, origin: str, body: bytes) -> None:
-        self._sequence += 1
-        self._counters.readings += 1
-        if not self._readings.wants(address):
-            self._counters.readings_unsubscribed += 1
-            return
+    def _read(self, events: Sequence[PacketSent]) -> None:
+        """They came together, so they were measured together, as far as anybody can tell."""
+        outports, feed, add, counters = self._outports, self._collector.feed, self._readings.add, self._counters
         now = time.time()
-        self._readings.add(
-            address,
-            Message(
-                id=f"{self._device_id}-{self._boot}-{self._sequence}",
-                body=body,
-                content_type=JSON,
-                time_ms=int(now * 1000),
-                clock_trusted=now > CLOCK_SET_AFTER_S,
-                origin=origin,
-            ),
-        )
+        time_ms, clock_trusted = int(now * 1000), now > CLOCK_SET_AFTER_S
+        for event in events:
+            outport = outports.get((event.node, event.port)) or self._outport(event)
+            if outport is None:
+                counters.readings_unsubscribed += 1
+                continue
+            if event.packet is None:
+                continue  # the firmware can't tell this value (reference: microflo-protocol, section 4.2)
+            body = feed(outport.definition, event.packet)
+            if body is None:
+                continue
+            counters.readings += 1
+            name = f"{self._id_prefix}{next(self._numbers)}"
+            if not add(outport.address, Message(name, body, JSON, time_ms, clock_trusted, outport.origin)):
+                counters.readings_unsubscribed += 1
+
+    def _is_early(self, event: PacketSent) -> bool:
+        """Whether it is not known yet what its numbers mean; then it is kept."""
+        if self._hears and not (self._changes and self._graph.outport(event.node, event.port) is None):
+            return False
+        if len(self._early) < MOST_EARLY:
+            self._early.append(event)
+        else:
+            self._counters.readings_dropped += 1
+        return True
+
+    def _outport(self, event: PacketSent) -> _Outport | None:
+        """The exported outport that an event's numbers mean, if it is one."""
+        definition = self._names.outport_of(event.node, event.port) if self._names else None
+        if definition is None:
+            return None
+        address = serial(self._device_id, definition.id)
+        outport = self._outports[event.node, event.port] = _Outport(definition, address, str(address))
+        return outport
 
     def _show(self, event: PacketSent, inspector: OnValue) -> None:
         found = self._graph.outport(event.node, event.port)

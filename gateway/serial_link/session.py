@@ -82,7 +82,7 @@ class BoardSession:
         link = Link(wire, options_for(wire, record.baud, request_timeout_s=request_timeout_s), model)
         status.begin(link.counters)
         self._conversation = Conversation(
-            port, link, self.name, on_packet=self._heard, on_desync=self._lost_step, on_lost=self.lose
+            port, link, self.name, on_packets=self._heard, on_desync=self._lost_step, on_lost=self.lose
         )
         self._model = model
         self._graph = BoardGraph(self._conversation, model, profile, lambda: self._reporting.forget())
@@ -149,8 +149,8 @@ class BoardSession:
         self._on_running(self.record.id)
         self._outbox.trust()
 
-    def _heard(self, event: PacketSent) -> None:
-        self._reporting.packet(event)
+    def _heard(self, events: Sequence[PacketSent]) -> None:
+        self._reporting.packets(events)
 
     async def _take_what_runs(self) -> bool:
         """What runs is left alone, where that is wanted and where something runs; else it is time for an upload."""

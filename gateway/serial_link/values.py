@@ -23,6 +23,8 @@ DEEPEST = 16
 MOST_PACKETS_TO_BOARD = 46
 """A stock queue loses everything when it holds more than 48 (section 6); two are left for what the graph does."""
 
+_INTEGER = PacketType.INTEGER
+
 PORT_TYPES = ("any", "boolean", "integer", "number", "bang")
 
 
@@ -87,6 +89,8 @@ class Collector:
 
     def feed(self, port: PortDef, packet: Packet) -> bytes | None:
         """The JSON body that is complete with this packet; None while brackets are open."""
+        if packet.type is _INTEGER and port.scale is None and not self._open:  # as below, for most readings
+            return msgspec.json.encode(packet.value)
         stack = self._open.get(port.id)
         if packet.type is PacketType.BRACKET_START:
             stack = self._open.setdefault(port.id, [])
