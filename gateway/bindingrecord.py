@@ -52,6 +52,7 @@ class BindingRecord:
 
     async def run(self) -> None:
         """Keep the file as things are. Until cancelled."""
+        saving: asyncio.Future[None] | None = None
         try:
             while True:
                 with suppress(TimeoutError):
@@ -60,8 +61,11 @@ class BindingRecord:
                         await asyncio.sleep(CALM_S)
                 self._changed.clear()
                 self._forget()
-                await asyncio.to_thread(self._file.save, tuple(self._known))
+                saving = asyncio.ensure_future(asyncio.to_thread(self._file.save, tuple(self._known)))
+                await asyncio.shield(saving)
         finally:
+            if saving is not None:
+                await asyncio.wait((saving,))  # what is being written is older than what follows
             self._file.save(self._known)
 
     def _forget(self) -> None:

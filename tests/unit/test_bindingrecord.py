@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from gateway.bindingrecord import BindingRecord
 from gateway.coordinator.bindings_file import BindingsFile
 from gateway.coordinator.planner import Plan
+from gateway.files import write_file_safely
 from gateway.memory.transport import MemoryBroker, MemoryConnector
 from gateway.model.address import Address, amqp_exchange, amqp_queue, mqtt
 from gateway.model.binding import Binding, Contract, DeliveryMode
@@ -21,6 +24,7 @@ from gateway.routing.table import RouteTable
 from gateway.spool.memory import MemoryStore
 from gateway.spool.record import SpoolRecord
 from tests.support.routing import Bench, backlog, edge
+from tests.support.wait import soon
 
 FROM_CLOUD = Binding(
     "cloud.out->lamp.in",
@@ -69,6 +73,38 @@ async def test_an_edge_that_only_waits_for_its_source_keeps_its_queue_until_it_l
     assert await one_run(path, waits, plan()) == (FROM_CLOUD,)
 
 
+async def test_the_end_in_the_middle_of_writing_leaves_what_was_wanted_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.bindingrecord.CALM_S", 0)
+    begun, go_on, done, write = threading.Event(), threading.Event(), threading.Event(), write_file_safely
+
+    def slowly(path: Path, data: bytes) -> None:
+        first = not begun.is_set()
+        begun.set()
+        if first:
+            go_on.wait(60)
+        write(path, data)
+        if first:
+            done.set()
+
+    monkeypatch.setattr("gateway.coordinator.bindings_file.write_file_safely", slowly)
+    path = tmp_path / "edges.json"
+    record = BindingRecord(path, Pump(MemoryStore()))
+    running = asyncio.create_task(record.run())
+    record.install(plan())
+    record.install(plan(FROM_CLOUD))
+    await soon(begun.is_set)
+    later = replace(FROM_CLOUD, id="later", label="later")
+    record.install(plan(FROM_CLOUD, later))
+    running.cancel()
+    await asyncio.sleep(0)
+    go_on.set()
+    await asyncio.wait((running,))
+    await soon(done.is_set)
+    assert BindingsFile(path).load() == (FROM_CLOUD, later)
+
+
 @pytest.mark.parametrize("damaged", [b"[{", b'[{"id":"\xff"}]', b"{}"])
 async def test_a_damaged_record_undoes_nothing_and_is_made_anew(tmp_path: Path, damaged: bytes) -> None:
     path = tmp_path / "edges.json"
@@ -88,7 +124,7 @@ async def test_after_a_restart_the_records_of_a_removed_edge_reach_its_target_an
     record.install(plan())
     async with asyncio.TaskGroup() as group, MemoryConnector(shed).connect() as session:
         tasks = [group.create_task(one) for one in (pump.run(), record.run(), pump.serve(session, "shed"))]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while BindingsFile(path).load() or store.records:
                 await asyncio.sleep(0.02)
                 record.install(plan())

@@ -18,6 +18,7 @@ from gateway.coordinator.coordinator import REJECTED_KEPT, Coordinator
 from gateway.coordinator.graph_file import GraphFile
 from gateway.coordinator.graph_requests import GraphRequests
 from gateway.coordinator.graphs import MOST_GRAPHS
+from gateway.coordinator.participants_file import load_participants
 from gateway.coordinator.planner import Plan, Planner
 from gateway.coordinator.registry import Registry
 from gateway.errors import DeliveryDeferred, GraphError, NotFound, PortUnknown
@@ -53,6 +54,7 @@ from gateway.model.graph import Edge, Export, Graph, Iip, Node
 from gateway.model.message import Delivery, Message
 from gateway.model.participant import Participant
 from gateway.model.port import Direction, PortDef, PortRef
+from tests.support.wait import soon
 
 A_OUT, B_IN = PortRef("a", "out"), PortRef("b", "in")
 
@@ -195,9 +197,7 @@ async def test_who_stays_silent_for_longer_than_its_own_ttl_is_gone_soon_after(t
     async with asyncio.TaskGroup() as group:
         running = group.create_task(house.coordinator.run())
         house.coordinator.announced(body, "mqtt")
-        async with asyncio.timeout(10):
-            while house.coordinator.is_present("a"):  # noqa: ASYNC110 - it shows from outside only
-                await asyncio.sleep(0.02)
+        await soon(lambda: not house.coordinator.is_present("a"))
         running.cancel()
 
 
@@ -212,9 +212,7 @@ async def running(house: House) -> AsyncIterator[None]:
 
 async def sent(house: House, count: int) -> list[tuple[Address, bytes]]:
     """What was sent, once that is so much; a little later it is not more."""
-    async with asyncio.timeout(10):
-        while len(house.brokers.sent) < count:  # noqa: ASYNC110 - it shows from outside only
-            await asyncio.sleep(0.01)
+    await soon(lambda: len(house.brokers.sent) >= count)
     await asyncio.sleep(0.05)
     return house.brokers.sent
 
@@ -235,6 +233,7 @@ async def test_data_waits_for_one_that_is_only_remembered_from_an_earlier_run(tm
     async with running(first):
         first.announce("b")
         await sent(first, 1)
+        await soon(lambda: bool(load_participants(tmp_path / "participants.json")))
     second = House(tmp_path, parse("'5' -> IN b(x/Thing)"))
     async with running(second):
         assert await sent(second, 0) == []
