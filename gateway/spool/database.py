@@ -342,6 +342,26 @@ class Database:
             row = self._connection.execute(f"{ROWS} WHERE seq = ?", (seq,)).fetchone()
         return self._record(row) if row else None
 
+    def find(self, seqs: Sequence[int]) -> list[SpoolRecord]:
+        """Those of these that are there, in this order: about ``FETCH_BYTES``."""
+        found: list[SpoolRecord] = []
+        size = 0
+        for seq in seqs:
+            record = self.record(seq)
+            if record is not None:
+                found.append(record)
+                size += record.size
+                if size > FETCH_BYTES:
+                    break
+        return found
+
+    def states(self, seqs: Sequence[int]) -> dict[int, bool]:
+        """Those of these that are there, and whether they are dead."""
+        query = "SELECT dead FROM records WHERE seq = ?"
+        with self._translated():
+            rows = ((seq, self._connection.execute(query, (seq,)).fetchone()) for seq in seqs)
+            return {seq: bool(row[0]) for seq, row in rows if row is not None}
+
     def _record(self, row: Sequence[object]) -> SpoolRecord:
         seq, binding_id, body, attempts, last_error, dead, boot, born = row
         try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
+from itertools import islice
 from typing import Any, Protocol
 
 from gateway.errors import NotFound
@@ -12,6 +14,9 @@ from gateway.spool.store import Store
 
 AT_ONCE = 500
 """Records looked at together, so that a large spool is never in memory as a whole."""
+
+NAMED = 8
+"""Records that are named of those with which something is wrong."""
 
 
 class Router(Protocol):
@@ -47,13 +52,13 @@ class Desk:
     async def requeue(self, seqs: Sequence[int], edge: str = "") -> int:
         """Give these dead letters (or without numbers all of an edge) another try; how many."""
         if seqs:
-            found = await self._found(seqs)
-            waiting = [str(record.seq) for record in found if not record.dead]
+            states = await self._states(seqs)
+            waiting = [str(seq) for seq, dead in states.items() if not dead]
             if waiting:
-                raise NotFound(f"record {', '.join(waiting)}: is no dead letter; it is tried anyway")
-            return await self._requeue(found)
+                raise NotFound(f"record {named(waiting)}: is no dead letter; it is tried anyway")
+        chosen = self._named(seqs) if seqs else self.records(dead=True, edge=edge)
         count = 0
-        async for some in self.records(dead=True, edge=edge):
+        async for some in chosen:
             count += await self._requeue(some)
         return count
 
@@ -65,12 +70,16 @@ class Desk:
 
     async def drop(self, seqs: Sequence[int]) -> dict[str, int]:
         """Throw these away, waiting or dead. What is in flight stays."""
-        return await self._remove(await self._found(seqs))
+        await self._states(seqs)
+        return await self._remove_all(self._named(seqs))
 
     async def purge(self, *, dead: bool | None, edge: str) -> dict[str, int]:
         """Throw away what matches."""
+        return await self._remove_all(self.records(dead=dead, edge=edge))
+
+    async def _remove_all(self, chosen: AsyncIterator[list[SpoolRecord]]) -> dict[str, int]:
         total = {"dropped": 0, "in_flight": 0}
-        async for some in self.records(dead=dead, edge=edge):
+        async for some in chosen:
             for key, value in (await self._remove(some)).items():
                 total[key] += value
         return total
@@ -83,12 +92,30 @@ class Desk:
         flying = self._router.removed([record for record in records if not record.dead])
         return {"dropped": len(records) - len(flying), "in_flight": len(flying)}
 
-    async def _found(self, seqs: Sequence[int]) -> list[SpoolRecord]:
-        found = await self._store.find(seqs)
-        missing = set(seqs) - {record.seq for record in found}
+    async def _states(self, seqs: Sequence[int]) -> dict[int, bool]:
+        """Whether each of these is dead. ``NotFound`` if one is not there: then nothing is done to the others either."""
+        states = await self._store.states(seqs)
+        missing = [str(seq) for seq in sorted(set(seqs) - states.keys())]
         if missing:
-            raise NotFound(f"record {', '.join(map(str, sorted(missing)))}: not in the spool; see: gateway spool list")
-        return found
+            raise NotFound(f"record {named(missing)}: not in the spool; see: gateway spool list")
+        return states
+
+    async def _named(self, seqs: Sequence[int]) -> AsyncIterator[list[SpoolRecord]]:
+        """These records, in order, some at a time."""
+        left = deque(sorted(set(seqs)))
+        while left:
+            asked = list(islice(left, AT_ONCE))
+            some = await self._store.find(asked)
+            upto = some[-1].seq if some else asked[-1]
+            while left and left[0] <= upto:
+                left.popleft()
+            yield some
+
+
+def named(numbers: Sequence[str]) -> str:
+    """Some numbers for a person to read."""
+    more = f" and {len(numbers) - NAMED} more" if len(numbers) > NAMED else ""
+    return f"{', '.join(numbers[:NAMED])}{more}"
 
 
 Handler = Callable[[dict[str, Any]], AsyncIterator[Any]]

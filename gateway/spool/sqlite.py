@@ -91,9 +91,13 @@ class SqliteStore:
         """Records for a person."""
         return await self._ask(lambda db: db.records(dead=dead, binding_id=binding_id, after=after, limit=limit))
 
+    async def states(self, seqs: Sequence[int]) -> dict[int, bool]:
+        """Those of these records that are there, and whether they are dead."""
+        return await self._ask(lambda database: database.states(seqs))
+
     async def find(self, seqs: Sequence[int]) -> list[SpoolRecord]:
-        """Those of these records that are there."""
-        return await self._ask(lambda db: [record for seq in seqs if (record := db.record(seq)) is not None])
+        """Those of these records that are there: the first of them only, if they are large."""
+        return await self._ask(lambda database: database.find(seqs))
 
     async def requeue(self, seqs: Sequence[int]) -> list[SpoolRecord]:
         """Another try for dead ones, each as a new record at the end."""

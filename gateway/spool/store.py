@@ -77,8 +77,11 @@ class Store(Protocol):
     ) -> list[SpoolRecord]:
         """Records for a person: in the order of ``seq``, those above ``after``: ``limit``, or fewer if they are large."""
 
+    async def states(self, seqs: Sequence[int]) -> dict[int, bool]:
+        """Those of these records that are there, and whether they are dead."""
+
     async def find(self, seqs: Sequence[int]) -> list[SpoolRecord]:
-        """Those of these records that are there."""
+        """Those of these records that are there, in this order: the first of them only, if they are large."""
 
     async def requeue(self, seqs: Sequence[int]) -> list[SpoolRecord]:
         """Give dead ones of these another try: each as a new record at the end. What they are now."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -16,6 +18,8 @@ from gateway.model.message import MAX_HOPS, Message
 from gateway.routing import events as ev
 from gateway.routing.books import ledger_entries
 from gateway.routing.table import RouteTable
+from gateway.spool.database import FETCH_BYTES
+from gateway.spool.desk import AT_ONCE, Desk
 from gateway.spool.entries import edge_meant
 from gateway.spool.record import SpoolRecord
 from gateway.spool.sqlite import SqliteStore
@@ -89,6 +93,49 @@ def test_drop_and_purge_throw_away_what_they_name_and_nothing_else(state: Path) 
     assert gateway(state, "spool", "purge", "--edge", "a.out->b.in").output == "dropped 1\n"
     assert gateway(state, "spool", "purge", "--all").output == "dropped 1\n"
     assert listed(state) == []
+
+
+def test_nothing_is_thrown_away_where_one_of_those_named_is_not_there(state: Path) -> None:
+    missing = [str(number) for number in range(70, 90)]
+    result = gateway(state, "spool", "drop", "1", "2", *missing)
+    assert result.exit_code == EXIT_NOT_FOUND
+    assert "record 70, 71, 72, 73, 74, 75, 76, 77 and 12 more: not in the spool" in result.output
+    assert gateway(state, "spool", "requeue", "4", "3").exit_code == EXIT_NOT_FOUND
+    assert [len(listed(state)), len(listed(state, "--dead"))] == [3, 2]
+
+
+async def test_of_the_named_only_some_are_in_memory_at_a_time(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "spool.db", max_bytes=1 << 30, disk_reserve_bytes=0)
+    small = [SpoolRecord("a", Message(f"s{number}", b"x")) for number in range(2 * AT_ONCE)]
+    large = [SpoolRecord("a", Message(f"l{number}", b"x" * (FETCH_BYTES // 4))) for number in range(20)]
+    seqs = await store.append(small) + await store.append(large)
+    for seq in seqs:
+        store.bury(seq, "poison")
+    router = Watching()
+    assert await Desk(store, router).requeue([*seqs, *seqs]) == len(seqs)
+    assert len(router.batches) > 2
+    assert all(len(batch) <= AT_ONCE for batch in router.batches)
+    assert all(sum(record.size for record in batch) < 2 * FETCH_BYTES for batch in router.batches)
+    waiting = [record.seq for batch in router.batches for record in batch]
+    assert await Desk(store).drop(waiting) == {"dropped": len(seqs), "in_flight": 0}
+    assert await store.load() == []
+    await store.close()
+
+
+class Watching:
+    """A router that sees what comes together."""
+
+    def __init__(self) -> None:
+        self.batches: list[Sequence[SpoolRecord]] = []
+
+    def requeued(self, records: Sequence[SpoolRecord]) -> None:
+        self.batches.append(records)
+
+    def removed(self, records: Sequence[SpoolRecord]) -> set[int]:
+        return set()
+
+    def ledger(self) -> list[dict[str, Any]]:
+        return []
 
 
 def test_purge_wants_to_be_told_what(state: Path) -> None:
