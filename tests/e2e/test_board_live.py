@@ -14,14 +14,14 @@ import pytest
 
 from gateway.firmware.sources import component_map
 from tests.support.anyboard import AnyBoard, running, warm
-from tests.support.gateway import EXAMPLES, Gateway, Process, gateway_with, until
+from tests.support.gateway import EXAMPLES, WAIT_S, Gateway, Process, gateway_with, pair, until
 from tests.support.mosquitto import Mosquitto
 
 CONFIG = '[mqtt]\nurl = "{url}"\n'
-WAIT_S = 20.0
 GRAPH = EXAMPLES / "thermometer.fbp"
 SPEC = """\
 topic: InvertBoolean
+timeout: 60000
 cases:
 - {name: it, assertion: inverts, inputs: {in: true}, expect: {out: {equals: false}}}
 """
@@ -63,7 +63,7 @@ def site(request: pytest.FixtureRequest, mosquitto: Mosquitto, tmp_path: Path) -
         meaning = "temp:type=number,scale=0.01,unit=°C"
         graph = tmp_path / "fast.fbp"
         graph.write_text(GRAPH.read_text().replace("'1000'", "'50'"))
-        gateway.good("pair", str(board.link), "--role", role, "--graph", str(graph), "--port", meaning, *known)
+        pair(gateway, board.link, "--role", role, "--graph", str(graph), "--port", meaning, *known)
         gateway.start()
         made = Site(board, gateway, role)
         until("the board runs", lambda: made.device["state"] == "running")
@@ -71,11 +71,17 @@ def site(request: pytest.FixtureRequest, mosquitto: Mosquitto, tmp_path: Path) -
 
 
 class Editor:
-    """An FBP client that keeps what it hears."""
+    """An FBP client that keeps what it hears. It reads all the time: a client that does not is given up after a while."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
+        self._arrived: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.heard: list[dict[str, Any]] = []
+
+    async def listen(self) -> None:
+        """Until the connection ends."""
+        async for message in self._socket:
+            self._arrived.put_nowait(message.json())
 
     async def say(self, protocol: str, command: str, **payload: Any) -> None:
         message = {"protocol": protocol, "command": command, "payload": payload, "requestId": command}
@@ -85,7 +91,7 @@ class Editor:
         """The payload of the next message of this name in which these fields are so."""
         async with asyncio.timeout(WAIT_S):
             while True:
-                message = await self._socket.receive_json()
+                message = await self._arrived.get()
                 self.heard.append(message)
                 assert message["command"] != "error" or command == "error", message
                 payload = message["payload"]
@@ -105,7 +111,11 @@ async def editing(site: Site) -> AsyncIterator[Editor]:
         aiohttp.ClientSession() as http,
         http.ws_connect(f"{url}/devices/{site.role}", protocols=["noflo"]) as socket,
     ):
-        yield Editor(socket)
+        editor = Editor(socket)
+        listening = asyncio.create_task(editor.listen())
+        yield editor
+        await socket.close()
+        await listening
 
 
 async def run(site: Site, *command: str) -> str:
@@ -208,9 +218,9 @@ def test_the_line_is_watched_recorded_and_played_and_pins_are_set_through_the_ga
     try:
         replay.wait_line("board ready")
         gateway.good("unpair", site.role)
-        gateway.good(
-            "pair",
-            str(link),
+        pair(
+            gateway,
+            link,
             "--role",
             site.role,
             "--graph",

@@ -10,7 +10,7 @@ from pathlib import Path
 import aio_pika
 
 from tests.support.clients import AmqpParticipant
-from tests.support.gateway import SimulatedBoard, gateway_with, pair_thermometer, simulated_board, until
+from tests.support.gateway import WAIT_S, SimulatedBoard, gateway_with, pair_thermometer, simulated_board, until
 from tests.support.mosquitto import Mosquitto
 
 CONFIG = """\
@@ -37,7 +37,7 @@ async def wire(url: str, role: str, worker: AmqpParticipant) -> list[bytes]:
         channel = await connection.channel()
         discovered = await channel.declare_queue("fbp", durable=True)
         heard: list[bytes] = []
-        async with asyncio.timeout(30), discovered.iterator() as messages:
+        async with asyncio.timeout(WAIT_S), discovered.iterator() as messages:
             async for message in messages:
                 await message.ack()
                 heard.append(message.body)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import aio_pika
 import paho.mqtt.publish
 
 from tests.support.clients import discovery
-from tests.support.gateway import Gateway, gateway_with, until
+from tests.support.gateway import WAIT_S, Gateway, gateway_with, until
 from tests.support.loopthread import LoopThread
 from tests.support.mosquitto import Mosquitto
 
@@ -40,6 +41,13 @@ async def announce(url: str, role: str, **properties: Any) -> None:
         await channel.default_exchange.publish(message, "fbp")
 
 
+async def listeners(url: str) -> int:
+    """How many take announcements."""
+    async with await aio_pika.connect(url) as connection:
+        queue = await (await connection.channel()).declare_queue("fbp", durable=True)
+        return queue.declaration_result.consumer_count or 0
+
+
 async def take(url: str, queue: str, there: threading.Event) -> None:
     """Be there: take from an inport's queue, until cancelled."""
     async with await aio_pika.connect(url) as connection:
@@ -55,10 +63,17 @@ async def received(url: str, queue: str) -> bytes:
     async with await aio_pika.connect(url) as connection:
         channel = await connection.channel()
         found = await channel.get_queue(queue)
-        async with asyncio.timeout(60), found.iterator(no_ack=True) as messages:
+        async with asyncio.timeout(WAIT_S), found.iterator(no_ack=True) as messages:
             body = (await anext(messages)).body
         await channel.queue_delete(queue)
         return body
+
+
+def hears(gateway: Gateway, broker: Mosquitto, role: str) -> bool:
+    """Whether somebody is known who announces himself again and again: the connection is up before it has subscribed."""
+    body = discovery(role, {}, {})
+    paho.mqtt.publish.single("fbp", body, qos=1, hostname="127.0.0.1", port=broker.port)
+    return role in states(gateway)
 
 
 def states(gateway: Gateway) -> dict[str, str]:
@@ -74,6 +89,7 @@ def test_who_announced_itself_before_the_gateway_came_gets_data_only_when_it_is_
     processes = {role: {"component": "Elsewhere"} for role in (ghost, young)}
     data = [{"data": 5, "tgt": {"process": role, "port": "in"}} for role in processes]
     graph.write_text(json.dumps({"processes": processes, "connections": data}))
+    until("the gateway of another test takes no announcements any more", lambda: not asyncio.run(listeners(rabbitmq)))
     asyncio.run(announce(rabbitmq, ghost))
     asyncio.run(announce(rabbitmq, young, timestamp=datetime.now(UTC) + timedelta(seconds=45)))  # slow machines
     with gateway_with(tmp_path / "gateway", CONFIG.format(name=name, amqp=rabbitmq, graph=graph)) as gateway:
@@ -85,7 +101,7 @@ def test_who_announced_itself_before_the_gateway_came_gets_data_only_when_it_is_
         assert f"data -> {ghost}.in" in gateway.status()["waiting"]
         asyncio.run(announce(rabbitmq, ghost))
         assert asyncio.run(received(rabbitmq, f"{ghost}.IN")) == b"5"
-        assert states(gateway)[ghost] == "alive"
+        until("it is alive", lambda: states(gateway)[ghost] == "alive")
 
 
 def test_who_announced_itself_before_the_gateway_came_and_takes_from_its_inport_is_there(
@@ -95,12 +111,13 @@ def test_who_announced_itself_before_the_gateway_came_and_takes_from_its_inport_
     worker = f"{name}worker"
     graph = tmp_path / "graph.fbp"
     graph.write_text("")
+    until("the gateway of another test takes no announcements any more", lambda: not asyncio.run(listeners(rabbitmq)))
     asyncio.run(announce(rabbitmq, worker))
     loop = LoopThread()
     there = threading.Event()
     try:
         loop.begin(take(rabbitmq, f"{worker}.IN", there))
-        assert there.wait(60)
+        assert there.wait(WAIT_S)
         with gateway_with(tmp_path / "gateway", CONFIG.format(name=name, amqp=rabbitmq, graph=graph)) as gateway:
             gateway.start()
             until("it is there", lambda: states(gateway).get(worker) == "alive")
@@ -117,7 +134,7 @@ def test_who_announced_itself_on_mqtt_while_the_gateway_was_away_is_there_when_i
     config = f'[gateway]\ninstance = "{name}"\n[mqtt]\nurl = "{mosquitto.url}"\n[http]\nlisten = ""\n'
     with gateway_with(tmp_path / "gateway", config) as gateway:
         gateway.start()
-        gateway.wait_up("mqtt")
+        until("it hears announcements", partial(hears, gateway, mosquitto, f"{name}other"))
         assert gateway.daemon.stop() == 0
         paho.mqtt.publish.single("fbp", body, qos=1, hostname="127.0.0.1", port=mosquitto.port)
         gateway.start()

@@ -21,6 +21,11 @@ def records(gateway: Gateway, *options: str) -> int:
     return len(gateway.json("spool", "list", *options)["records"])
 
 
+def waiting(gateway: Gateway) -> int:
+    """How many messages wait for any edge, on disk or on the way there."""
+    return sum(int(edge["pending"]) for edge in gateway.status()["edges"])
+
+
 def test_spool_takes_the_name_that_bindings_shows_and_names_the_edges_there_are(tmp_path: Path) -> None:
     with simulated_board(tmp_path) as board, gateway_with(tmp_path / "gateway", NOBODY_THERE) as gateway:
         pair_thermometer(gateway, board)
@@ -28,6 +33,8 @@ def test_spool_takes_the_name_that_bindings_shows_and_names_the_edges_there_are(
         until("readings wait on disk", lambda: records(gateway) > 0)
         assert SHOWN in gateway.good("bindings")
         board.ask("pause")
+        gateway.good("send", "attic", "fan", "true")  # what the board said before it answered this has arrived
+        until("the last reading is on disk", lambda: waiting(gateway) == records(gateway))
         (binding,) = {one["binding"] for one in gateway.json("spool", "list")["records"]}
         assert binding != SHOWN
         assert records(gateway, "--edge", SHOWN) == records(gateway, "--edge", binding)

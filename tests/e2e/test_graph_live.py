@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import paho.mqtt.publish
 import pytest
 
 from tests.support.clients import MqttParticipant
-from tests.support.gateway import Gateway, gateway_with, pair_thermometer, simulated_board, until
+from tests.support.gateway import WAIT_S, Gateway, gateway_with, pair_thermometer, simulated_board, until
 from tests.support.mosquitto import Mosquitto
 
 CONFIG = '[gateway]\ninstance = "live"\n[mqtt]\nurl = "{url}"\n[coordinator]\ndiscovery_period_s = 4\n'
-WAIT_S = 20.0
+MARK = b'"mark"'
 
 
 @pytest.fixture
@@ -87,9 +88,15 @@ def test_a_sensor_is_wired_without_an_editor(gateway: Gateway, mosquitto: Mosqui
 
             gateway.good("graph", "disconnect", "attic.temp", "archive.in")
             assert saved(gateway)["connections"] == []
-            count, published = len(archive.on("in")), readings(gateway)
+            until("what was under way has left the gateway", lambda: "archive.in" not in gateway.good("bindings"))
+            paho.mqtt.publish.single("archive/in", MARK, qos=1, hostname="127.0.0.1", port=mosquitto.port)
+            until("and is here", lambda: MARK in archive.on("in"))
+            published = readings(gateway)
             until("the board went on reporting", lambda: readings(gateway) >= published + 2)
-            assert len(archive.on("in")) == count
+            paho.mqtt.publish.single("archive/in", MARK, qos=1, hostname="127.0.0.1", port=mosquitto.port)
+            until("nothing came meanwhile", lambda: archive.on("in").count(MARK) == 2)
+            assert archive.on("in")[-2:] == [MARK, MARK]
+            count = len(archive.on("in"))
 
             (tmp_path / "wanted.fbp").write_text("attic(thermometer) TEMP -> IN archive(Elsewhere)\nlater(X)\n")
             assert "+ node later (X)" in gateway.good("graph", "apply", str(tmp_path / "wanted.fbp"))
@@ -133,7 +140,7 @@ def test_a_kill_in_the_middle_of_edits_leaves_a_whole_graph_with_everything_that
             for number in range(start, start + 200):
                 await editor.say("graph", "addnode", id=f"n{number}", component="X", graph="default/main")
             async for message in socket:
-                if json.loads(message.data)["command"] == "addnode":
+                if message.type is aiohttp.WSMsgType.TEXT and json.loads(message.data)["command"] == "addnode":
                     confirmed += 1
                     if confirmed == start + 7:
                         os.kill(pid, signal.SIGKILL)

@@ -11,6 +11,7 @@ from tests.support.clients import AmqpParticipant, discovery
 from tests.support.gateway import Gateway, SimulatedBoard, gateway_with, pair_thermometer, simulated_board, until
 from tests.support.peer import MqttPeer
 from tests.support.rabbitmq import BothSides
+from tests.support.traffic import send_until_there
 
 CONFIG = """\
 [gateway]
@@ -55,6 +56,8 @@ def test_a_board_a_device_and_a_worker_meet_on_rabbitmq_alone_through_a_kill(
             gateway.wait_up("mqtt", "amqp")
             until("all edges are wired", partial(wired, gateway, meter, 4))
             until("a reading is at the queue", lambda: bool(cloud.on("reading")))
+            until("values come through", partial(value_comes_through, meter, cloud))
+            send_until_there(cloud, "order", b"probe", "probe", lambda: bool(meter.heard.now(without_dots(ORDERS))))
             for number in range(200):
                 meter.send(VALUES, str(number).encode())
                 cloud.send("order", str(number).encode(), f"order-{number}")
@@ -76,6 +79,12 @@ def wired(gateway: Gateway, meter: MqttPeer, edges: int) -> bool:
     meter.send("fbp", discovery("meter", {"order": ORDERS}, {"value": VALUES}))
     status = gateway.status()
     return not status["waiting"] and sum("->" in edge["label"] and edge["up"] for edge in status["edges"]) >= edges
+
+
+def value_comes_through(meter: MqttPeer, cloud: AmqpParticipant) -> bool:
+    """Send one, and see whether one is there."""
+    meter.send(VALUES, b"probe")
+    return bool(cloud.on("archive"))
 
 
 def without_dots(topic: str) -> str:

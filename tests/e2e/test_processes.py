@@ -10,7 +10,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.support.gateway import Gateway, gateway_with, until
+from tests.support.gateway import WAIT_S, Gateway, gateway_with, until
 from tests.support.mosquitto import Mosquitto
 
 CONFIG = """\
@@ -37,6 +37,7 @@ class Repeat(msgflo.Participant):
 
 SPEC = """\
 topic: Repeat
+timeout: 60000
 fixture:
   type: fbp
   data: |
@@ -61,9 +62,9 @@ async def hear_of_death(gateway: Gateway, role: str) -> Any:
     async with aiohttp.ClientSession() as http, http.ws_connect(url, protocols=("noflo",)) as socket:
         request = {"protocol": "network", "command": "getstatus", "payload": {"graph": "default/main"}}
         await socket.send_json(request)
-        await socket.receive_json(timeout=20)
+        await socket.receive_json(timeout=WAIT_S)
         os.kill(processes(gateway)[role]["pid"], signal.SIGKILL)
-        while (message := await socket.receive_json(timeout=20))["command"] != "processerror":
+        while (message := await socket.receive_json(timeout=WAIT_S))["command"] != "processerror":
             pass
         return message["payload"]
 
@@ -85,4 +86,4 @@ def test_processes_are_chosen_shown_watched_and_tested(mosquitto: Mosquitto, tmp
         shown = gateway.good("status")
         assert "PROCESS  STATE" in shown
         assert gateway.status()["http"]["url"] in shown
-        assert "1 passed" in gateway.good("test", str(tmp_path / "spec.yaml"), "--command-timeout", "20")
+        assert "1 passed" in gateway.good("test", str(tmp_path / "spec.yaml"), "--command-timeout", "60")

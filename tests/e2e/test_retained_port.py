@@ -63,6 +63,17 @@ def retained(url: str, *topics: str) -> dict[str, bytes]:
         return {topic: body for topic, body, kept in found if kept}
 
 
+def keep(url: str, topic: str, body: bytes) -> None:
+    """Have the broker keep this."""
+    parts = urlsplit(url)
+    client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
+    client.connect(parts.hostname or "", parts.port or 0)
+    client.loop_start()
+    client.publish(topic, body, qos=1, retain=True).wait_for_publish(60)
+    client.disconnect()
+    client.loop_stop()
+
+
 def option(gateway: Gateway, port: str) -> bool:
     (device,) = gateway.json("devices")["devices"]
     return bool(next(entry["retained"] for entry in device["ports"] if entry["name"] == port))
@@ -111,3 +122,38 @@ def test_the_newest_reading_of_a_port_is_kept_on_its_own_topic_until_there_is_no
             assert gateway.daemon.stop() == 0
     finally:
         screen.close()
+
+
+def test_a_damaged_file_of_a_board_takes_back_nothing_that_its_ports_retained(
+    mosquitto: Mosquitto, unique: str, tmp_path: Path
+) -> None:
+    role = unique.rstrip(".")
+    own, forgotten = f"{role}/temp", f"{role}/zone"  # what is taken back is so in the order of the names
+    config = CONFIG.format(name=role, url=mosquitto.url, version="auto", graph="")
+    with simulated_board(tmp_path) as board, gateway_with(tmp_path / "gateway", config) as gateway:
+        pair_thermometer(gateway, board, role)
+        gateway.good("set", role, "temp.retained=true")
+        gateway.start()
+        until("a reading is kept", lambda: own in retained(mosquitto.url, own))
+        assert gateway.daemon.stop() == 0
+
+        (graph,) = gateway.state.glob("boards/*/graph.fbp")
+        good = graph.read_bytes()
+        graph.write_bytes(b"\xff\x00")
+        keep(mosquitto.url, forgotten, b"of a board that was unpaired")
+        record = json.loads((gateway.state / "retained.json").read_bytes())
+        record["topics"].append(forgotten)
+        (gateway.state / "retained.json").write_text(json.dumps(record))
+        gateway.start()
+        until("what nobody wants any more is taken back", lambda: retained(mosquitto.url, forgotten) == {})
+        assert own in retained(mosquitto.url, own)
+        assert gateway.json("devices")["devices"][0]["state"] == "refused"
+        assert gateway.daemon.stop() == 0
+
+        graph.write_bytes(good)
+        gateway.start()
+        until("the board runs again", lambda: gateway.json("devices")["devices"][0]["state"] == "running")
+        assert own in retained(mosquitto.url, own)
+        gateway.good("unpair", role)
+        until("it has left nothing behind", lambda: retained(mosquitto.url, own) == {})
+        assert gateway.daemon.stop() == 0

@@ -14,6 +14,7 @@ from tests.support.badline import BadLine
 from tests.support.clients import AmqpParticipant, MqttParticipant
 from tests.support.gateway import Gateway, gateway_with, pair_thermometer, simulated_board, until
 from tests.support.mosquitto import Mosquitto
+from tests.support.traffic import send_until_there
 
 CONFIG = """\
 [gateway]
@@ -52,10 +53,8 @@ def test_a_broker_that_is_away_at_the_start_is_found_when_it_comes(
                 gateway.wait_up(*away)
                 until("the graph is wired", lambda: not gateway.status()["waiting"])
                 until("both edges are up", partial(both_up, gateway))
-                meter.send("value", b"1", "value")
-                cloud.send("order", b"1", "order")
-                until("the value is there", lambda: bool(cloud.on("archive")))
-                until("the order is there", lambda: bool(meter.on("order")))
+                send_until_there(meter, "value", b"1", "value", lambda: bool(cloud.on("archive")))
+                send_until_there(cloud, "order", b"1", "order", lambda: bool(meter.on("order")))
         finally:
             meter.close()
             cloud.close()

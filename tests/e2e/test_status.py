@@ -15,6 +15,7 @@ from gateway.model.port import Direction, PortDef
 from tests.support.clients import MqttParticipant
 from tests.support.gateway import Gateway, gateway_with, until
 from tests.support.mosquitto import Mosquitto
+from tests.support.traffic import send_until_there
 
 CONFIG = """\
 [gateway]
@@ -66,7 +67,8 @@ def test_a_broker_that_takes_nothing_and_an_edge_that_waits_for_an_exchange_are_
             asyncio.run(declare(rabbitmq_node.url, name))
             until("the edge is wired", lambda: not gateway.status()["waiting"])
 
-            meter.send("value", b"1", "before")
+            send_until_there(meter, "value", b"1", "before", lambda: delivered(gateway, f"{name}-meter.value") > 0)
+            until("nothing is under way", partial(pending, gateway, 0))
             rabbitmq_node.ctl("set_vm_memory_high_watermark", "absolute", "1MB")
             meter.send("value", b"2", "while")
             until("it is shown as blocked", lambda: blocked(gateway) == "low on memory")
@@ -77,7 +79,7 @@ def test_a_broker_that_takes_nothing_and_an_edge_that_waits_for_an_exchange_are_
             rabbitmq_node.ctl("set_vm_memory_high_watermark", "0.4")
         until("it takes messages again", lambda: blocked(gateway) == "")
         until("nothing waits any more", partial(pending, gateway, 0))
-        assert gateway.status()["spool"]["records"] == 0
+        until("nothing is left on disk", lambda: not gateway.status()["spool"]["records"])
 
 
 async def declare(url: str, name: str) -> None:
@@ -91,6 +93,11 @@ async def declare(url: str, name: str) -> None:
 def blocked(gateway: Gateway) -> str:
     """Why the AMQP broker takes nothing."""
     return next(str(link["blocked"]) for link in gateway.status()["links"] if link["name"] == "amqp")
+
+
+def delivered(gateway: Gateway, outport: str) -> int:
+    """How many messages of an outport have reached their target."""
+    return sum(int(edge["delivered"]) for edge in gateway.status()["edges"] if edge["label"].startswith(outport))
 
 
 def pending(gateway: Gateway, count: int) -> bool:

@@ -15,13 +15,14 @@ from examples.private_rabbitmq import PrivateRabbitMQ
 from tests.support.clients import AmqpParticipant, MqttParticipant
 from tests.support.gateway import Gateway, gateway_with, until
 from tests.support.mosquitto import Mosquitto
-from tests.support.traffic import Sender, repeated
+from tests.support.traffic import Sender, repeated, send_until_there
 
 CONFIG = """\
 [gateway]
 instance = "kills"
 [mqtt]
 url = "{mqtt}"
+version = "5"
 [amqp]
 url = "{amqp}"
 [http]
@@ -40,6 +41,7 @@ cloud ORDER -> ORDER meter
 """
 
 SEED = 20
+ALL_S = 300.0
 WINDOW = 512
 """Messages of one edge that are unconfirmed at most: so many may come twice for each kill."""
 
@@ -55,9 +57,9 @@ def survive(place: Path, mqtt: Mosquitto, amqp: PrivateRabbitMQ, kills: int) -> 
             values, orders = kill_again_and_again(gateway, cloud, meter, kills)
             for inport in ("archive", "stored"):
                 got = partial(arrived, cloud, inport)
-                until(f"every value is at {inport}", lambda got=got: values <= set(got()))  # type: ignore[misc]
+                until(f"every value is at {inport}", lambda got=got: values <= set(got()), ALL_S)  # type: ignore[misc]
                 assert repeated(got()) <= kills * WINDOW
-            until("every order is at the meter", lambda: orders <= set(meter.ids))
+            until("every order is at the meter", lambda: orders <= set(meter.ids), ALL_S)
             assert repeated(meter.ids) <= kills * WINDOW
             until("nothing waits", lambda: not any(edge["pending"] for edge in gateway.status()["edges"]))
             assert all(entry["balanced"] for entry in gateway.json("ledger")["ledger"])
@@ -75,6 +77,8 @@ def kill_again_and_again(
     gateway.start()
     gateway.wait_up("mqtt", "amqp")
     until("the edges are wired", lambda: not gateway.status()["waiting"])
+    send_until_there(meter, "value", b"0", "probe", lambda: all(cloud.on(inport) for inport in ("archive", "stored")))
+    send_until_there(cloud, "order", b"0", "probe", lambda: bool(meter.ids))
     values, orders = Sender(meter, "value"), Sender(cloud, "order")
     for _ in range(kills):
         time.sleep(rng.uniform(0.0, 1.0))  # any moment will do: while starting, draining, or in full swing

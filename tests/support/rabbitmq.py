@@ -51,6 +51,13 @@ def restartable_rabbitmq(_module_rabbitmq: PrivateRabbitMQ) -> PrivateRabbitMQ:
     return _module_rabbitmq
 
 
+def takers(node: PrivateRabbitMQ, exchange: str) -> set[str]:
+    """The queues that an exchange gives its messages to: what comes before one is bound, nobody gets."""
+    lines = node.ctl("list_bindings", "source_name", "destination_name", "--no-table-headers", "--silent").splitlines()
+    found = (line.split("\t", 1) for line in lines if "\t" in line)
+    return {queue for source, queue in found if source == exchange}
+
+
 @dataclass(frozen=True)
 class BothSides:
     """One RabbitMQ that speaks AMQP and, by its plugin, MQTT 3.1.1."""

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from tests.support.clients import AmqpParticipant, MqttParticipant
+from tests.support.gateway import until
+
+AGAIN_S = 1.0
 
 
 class Sender:
@@ -58,6 +62,29 @@ class Sender:
         self._stop.set()
         self._thread.join()
         return self.ids
+
+
+def send_until_there(
+    participant: MqttParticipant | AmqpParticipant,
+    outport: str,
+    body: bytes,
+    message_id: str,
+    is_there: Callable[[], bool],
+) -> None:
+    """One message, sent again until it has come through: from then on the gateway takes all that comes from this outport.
+
+    Its connection is up a moment before it has subscribed, and an edge is in the graph a moment before it has its queue.
+    """
+    sent_at = -AGAIN_S
+
+    def sent_and_there() -> bool:
+        nonlocal sent_at
+        if not is_there() and time.monotonic() - sent_at >= AGAIN_S:
+            participant.send(outport, body, message_id)
+            sent_at = time.monotonic()
+        return is_there()
+
+    until(f"{message_id} came through", sent_and_there)
 
 
 def more_than(sender: Sender, count: int) -> bool:
