@@ -34,11 +34,15 @@ class _Ref(msgspec.Struct):
         index = self.index
         if isinstance(index, str):
             if index and not (index.isdecimal() and len(index) <= LONGEST_INDEX):
-                raise GraphError(f"{self.node}.{self.port}", f"index {index[:40]!r} is no whole number from 0")
+                raise self._no_index(f"{index[:40]!r}")
             index = int(index) if index else None
-        if index is not None and index < 0:
-            raise GraphError(f"{self.node}.{self.port}", f"index {index} is no whole number from 0")
-        return PortRef(self.node, self.port, index)
+        if index is not None and not 0 <= index < 10**LONGEST_INDEX:
+            raise self._no_index(str(index) if index.bit_length() < 64 else "of so many digits")
+        return PortRef(self.node, _short(self.port), index)
+
+    def _no_index(self, shown: str) -> GraphError:
+        place = f"{self.node[:40]}.{self.port[:40]}"
+        return GraphError(place, f"index {shown} is no whole number from 0 of at most {LONGEST_INDEX} digits")
 
 
 class _Data(msgspec.Struct):
@@ -211,7 +215,7 @@ def _add_initial(payload: Mapping[str, Any]) -> e.Edit:
 def _add_port(direction: Direction) -> Callable[[Mapping[str, Any]], e.Edit]:
     def make(payload: Mapping[str, Any]) -> e.Edit:
         wish = read(payload, _AddPort)
-        ref = PortRef(wish.node, wish.port)
+        ref = PortRef(wish.node, _short(wish.port))
         return e.AddExport(direction, Export(_short(wish.public), ref, _new_metadata(wish.metadata)))
 
     return make

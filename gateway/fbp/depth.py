@@ -7,11 +7,14 @@ from typing import Any
 DEEPEST = 128
 """Arrays and objects within each other."""
 
+DEEPEST_MESSAGE = DEEPEST - 8
+"""In a message of a client: what it brings lies deeper in the graph's file, which must be readable again."""
 
-def is_too_deep(value: Any) -> bool:
+
+def is_too_deep(value: Any, deepest: int = DEEPEST) -> bool:
     """Whether a JSON value is nested deeper than that. Looks level by level, so that it needs no stack itself."""
     level = [value]
-    for _ in range(DEEPEST + 1):
+    for _ in range(deepest + 1):
         level = [
             inner
             for one in level

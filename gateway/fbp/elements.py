@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -105,38 +106,44 @@ class Builder:
                     self._fail(element, "a literal stands at the beginning of a chain, before an arrow")
                 literal = element.text if element.text is not None else self._json(element)
                 continue
-            taken, rest = self._split(element, leads_on=number < last)
-            here = self._place(taken, first=number == 0, last=number == last or rest is not None)
-            if number:
-                tgt = self._ref(here.node, here.inport, self._default_in)
-                if left is None:
-                    self._order.append(Iip(tgt, literal))
-                else:
-                    self._order.append(Edge(self._ref(left.node, left.outport, self._default_out), tgt))
-            if rest is not None:
-                self.chain([rest, *elements[number + 1 :]])
-                return
-            left = here
+            *ended, open_one = self._split(element, leads_on=number < last)
+            for at, part in enumerate([*ended, open_one]):
+                first = number == 0 or at > 0
+                here = self._place(part, first=first, last=number == last or at < len(ended))
+                if not first:
+                    tgt = self._ref(here.node, here.inport, self._default_in)
+                    if left is None:
+                        self._order.append(Iip(tgt, literal))
+                    else:
+                        self._order.append(Edge(self._ref(left.node, left.outport, self._default_out), tgt))
+                left = here
 
-    def _split(self, element: Element, *, leads_on: bool) -> tuple[Element, Element | None]:
-        """What of the words is one element, and what begins the next statement: `IN B(Y) C(Z)`, `A(X)B(Y)`.
+    def _split(self, element: Element, *, leads_on: bool) -> list[Element]:
+        """The words of one element, and those that begin further statements: `IN B(Y) C(Z)`, `A(X)B(Y)`.
 
         Only where parentheses or an arrow show that nothing was forgotten in between.
         """
         words = element.words
         nodes = [n for n, word in enumerate(words) if "(" in word]
-        if len(nodes) < 2 and len(words) <= 3 and (not nodes or nodes[0] < 2) and len(words) - (nodes or [1])[0] <= 2:
-            return element, None
-        count = 1 if nodes and nodes[0] == 0 else 2
-        taken, rest = words[:count], words[count:]
-        whole = any("(" in word for word in taken)
-        if not whole or not rest or not (leads_on or any("(" in word for word in rest)):
-            self._fail(element, "too many words between two arrows; is an arrow missing, or a comma?")
-        return replace(element, words=taken), replace(element, words=rest)
+        parts: list[Element] = []
+        at = seen = 0  # where the rest begins, and how many of the nodes lie before
+        while True:
+            node = nodes[seen] - at if seen < len(nodes) else None
+            count = len(words) - at
+            if len(nodes) - seen < 2 and count <= 3 and (node is None or (node < 2 and count - node <= 2)):
+                return [*parts, replace(element, words=words[at:])]
+            taken = 1 if node == 0 else 2
+            whole = node is not None and node < taken
+            if not whole or count <= taken or not (leads_on or nodes[-1] >= at + taken):
+                self._fail(element, "too many words between two arrows; is an arrow missing, or a comma?")
+            parts.append(replace(element, words=words[at : at + taken]))
+            at += taken
+            while seen < len(nodes) and nodes[seen] < at:
+                seen += 1
 
     def _json(self, element: Element) -> Json:
         try:
-            value: Json = json.loads(element.json or "", parse_constant=_no_constant)
+            value: Json = json.loads(element.json or "", parse_constant=_no_constant, parse_float=_finite)
             json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is a text that no file can hold
         except (ValueError, RecursionError) as exc:
             self._fail(element, f"no valid JSON: {exc}")
@@ -273,3 +280,10 @@ def _number(text: str) -> int | str:
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text[:40]} is too large a number")
+    return value

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
-from gateway.fbp.graph_json import dumps, loads
-from gateway.fbp.language import parse
+from gateway.errors import GraphError
+from gateway.fbp.graph_json import LARGEST_TEXT, dumps, loads
+from gateway.fbp.language import LONGEST_TEXT, parse
 from gateway.fbp.writer import write
 from gateway.model.graph import Graph
 
@@ -27,6 +29,17 @@ def parse_graph(text: str, source: str, form: Form | None = None, *, case_sensit
     return loads(text, source)
 
 
+ROOM = 1 << 16
+"""Characters that a file may have beside its graph: comments."""
+
+LONGEST: Mapping[Form, int] = {"fbp": LONGEST_TEXT - ROOM, "json": LARGEST_TEXT - ROOM}
+
+
 def render_graph(graph: Graph, form: Form, source: str = "graph") -> str:
-    """The text of a graph in a form. ``GraphError`` names what ``.fbp`` has no words for."""
-    return write(graph, source) if form == "fbp" else dumps(graph)
+    """The text of a graph in a form. ``GraphError`` names what ``.fbp`` has no words for, and refuses a text that is so
+    long that it could not be read again.
+    """
+    text = write(graph, source) if form == "fbp" else dumps(graph)
+    if len(text) > LONGEST[form] or len(text.encode()) > LONGEST["json"]:
+        raise GraphError(source, f"would be longer than {LONGEST[form]} characters, and could not be read again")
+    return text

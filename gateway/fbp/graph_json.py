@@ -13,6 +13,9 @@ from gateway.fbp.depth import DEEPEST, is_too_deep
 from gateway.model.graph import Edge, Export, Graph, Iip, Metadata, Node
 from gateway.model.port import PortRef
 
+LARGEST_TEXT = 16 << 20
+"""Bytes of a graph that is saved: no longer file is read."""
+
 
 def loads(text: str, source: str = "graph") -> Graph:
     """The graph of a JSON text. ``GraphError`` names the place, as in ``lamp.json: connections[3].tgt``."""

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from gateway.errors import GatewayError
-from gateway.fbp.depth import DEEPEST, is_too_deep
+from gateway.fbp.depth import DEEPEST_MESSAGE, is_too_deep
 
 VERSION = "0.8"
 """The version of the protocol that runtimes here speak."""
@@ -61,8 +61,8 @@ def parse_request(text: str) -> Request:
         document = _decoder.decode(text.encode("utf-8", "surrogatepass"))
     except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
         raise BadRequest("runtime", f"this message is no JSON: {exc}") from exc
-    if text.count("[") + text.count("{") > DEEPEST and is_too_deep(document):
-        raise BadRequest("runtime", f"this message is nested deeper than {DEEPEST}")
+    if text.count("[") + text.count("{") > DEEPEST_MESSAGE and is_too_deep(document, DEEPEST_MESSAGE):
+        raise BadRequest("runtime", f"this message is nested deeper than {DEEPEST_MESSAGE}")
     if not isinstance(document, dict):
         raise BadRequest("runtime", "this message is no object with protocol, command and payload")
     request_id = document.get("requestId")

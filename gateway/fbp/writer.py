@@ -27,6 +27,9 @@ _TEXT = re.compile(r"[^'\\\x00-\x1f\x7f\u2028\u2029]*")
 
 IN_JSON = "keep this graph as JSON"
 
+MOST_DIGITS = 9
+"""Of the index of an array port."""
+
 
 def write(graph: Graph, source: str = "graph") -> str:
     """The text of a graph. ``GraphError`` names the first thing that the language has no words for.
@@ -133,6 +136,10 @@ class _Writer:
         return name
 
     def _indexed(self, ref: PortRef) -> str:
+        if ref.index is not None and ref.index >= 10**MOST_DIGITS:
+            raise self._fail(
+                f"{ref.node}.{ref.port}", f"an index has at most {MOST_DIGITS} digits in the .fbp language"
+            )
         return self._port(ref) + ("" if ref.index is None else f"[{ref.index}]")
 
     def _port(self, ref: PortRef) -> str:

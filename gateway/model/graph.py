@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -100,12 +100,27 @@ class Graph:
         for node in self.nodes:
             if node.id == node_id:
                 return node
-        known = ", ".join(node.id for node in self.nodes) or "none"
-        raise NodeUnknown(node_id, f"no such node in the graph (it has: {known})")
+        raise NodeUnknown(node_id, f"no such node in the graph (it has: {_listed(node.id for node in self.nodes)})")
 
     def has_node(self, node_id: str) -> bool:
         """Whether there is a node ``node_id``."""
         return any(node.id == node_id for node in self.nodes)
+
+
+MOST_LISTED = 20
+"""Names that an error lists; there are graphs of thousands of nodes."""
+
+
+def _listed(names: Iterable[str]) -> str:
+    every = list(names)
+    more = len(every) - MOST_LISTED
+    return (", ".join(every[:MOST_LISTED]) or "none") + (f" and {more} more" if more > 0 else "")
+
+
+def _require_port(graph: Graph, ref: PortRef) -> None:
+    graph.node(ref.node)
+    if not ref.port:
+        raise PortUnknown(ref.node, "a port needs a name")
 
 
 def add_node(graph: Graph, node: Node) -> Graph:
@@ -187,8 +202,8 @@ def find_edge(graph: Graph, src: PortRef, tgt: PortRef) -> Edge:
 
 def add_edge(graph: Graph, edge: Edge) -> Graph:
     """The graph with one more edge; both nodes must be there, the edge must not."""
-    graph.node(edge.src.node)
-    graph.node(edge.tgt.node)
+    _require_port(graph, edge.src)
+    _require_port(graph, edge.tgt)
     if any(known.src == edge.src and known.tgt == edge.tgt for known in graph.edges):
         raise EdgeExists(str(edge), "the graph has this edge already")
     return _next(graph, order=(*graph.order, edge))
@@ -218,7 +233,7 @@ def _is_edge(entry: Edge | Iip, src: PortRef, tgt: PortRef) -> bool:
 
 def add_iip(graph: Graph, iip: Iip) -> Graph:
     """The graph with one more IIP; its node must be there. A port may have several: they are sent in order."""
-    graph.node(iip.tgt.node)
+    _require_port(graph, iip.tgt)
     return _next(graph, order=(*graph.order, iip))
 
 
@@ -236,13 +251,13 @@ def find_export(graph: Graph, direction: Direction, name: str) -> Export:
     for export in exports:
         if export.name == name:
             return export
-    known = ", ".join(export.name for export in exports) or "none"
+    known = _listed(export.name for export in exports)
     raise PortUnknown(name, f"the graph exports no {direction}port of this name (it exports: {known})")
 
 
 def add_export(graph: Graph, direction: Direction, export: Export) -> Graph:
     """The graph with one more exported port; its node must be there, its public name must be free."""
-    graph.node(export.ref.node)
+    _require_port(graph, export.ref)
     if not export.name:
         raise GraphError(str(export.ref), "an exported port needs a name")
     if any(known.name == export.name for known in graph.exports(direction)):
@@ -285,14 +300,16 @@ def members(group: Metadata) -> list[str]:
 
 
 def add_group(graph: Graph, name: str, nodes: Sequence[str], metadata: Metadata = NO_METADATA) -> Graph:
-    """The graph with one more group of nodes, which must be there."""
+    """The graph with one more group of nodes, which must be there; one that is named twice is in it once."""
     if not name:
         raise GraphError("", "a group needs a name")
     if any(group.get("name") == name for group in graph.groups):
         raise GraphError(name, "the graph has a group of this name already")
-    for node in nodes:
-        graph.node(node)
-    group: dict[str, Any] = {"name": name, "nodes": list(nodes)}
+    known = {node.id for node in graph.nodes}
+    group: dict[str, Any] = {"name": name, "nodes": list(dict.fromkeys(nodes))}
+    for node in group["nodes"]:
+        if node not in known:
+            graph.node(node)  # says so
     if metadata:
         group["metadata"] = dict(metadata)
     return _next(graph, groups=(*graph.groups, MappingProxyType(group)))
