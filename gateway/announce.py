@@ -102,8 +102,8 @@ class Announcer:
         self._changed.set()
 
     def ports_retain(self, topics: frozenset[str]) -> None:
-        """On these topics, and no others, the router has boards' messages retained from now on. Before the first call nobody
-        knows: then nothing is taken back.
+        """On these topics, and no others, boards' messages are retained from now on, or shall stay so though their board can't
+        be used at the moment. Before the first call nobody knows: then nothing is taken back.
         """
         if topics != self._of_ports:
             self._of_ports = topics

@@ -266,7 +266,8 @@ class App:
 
     def _install(self, plan: Plan) -> None:
         self._edges.install(plan)
-        self._announcer.ports_retain(frozenset(edge.tgt.name for edge in plan.bindings if edge.retain and edge.tgt))
+        retained = frozenset(edge.tgt.name for edge in plan.bindings if edge.retain and edge.tgt)
+        self._announcer.ports_retain(retained | self._boards.retained_topics())
         if self._config.amqp.export or self._config.amqp.import_:
             self._announcer.change()
             self._cloud.change()

@@ -114,6 +114,19 @@ class Boards:
         """The same as participants of the graph."""
         return tuple(board.participant for board in self._boards.values())
 
+    def retained_topics(self) -> frozenset[str]:
+        """Where the broker keeps what outports said last, as long as the ports are there. Which ones are is not known of a board
+        whose files are damaged: then all that were said to be.
+        """
+        topics: set[str] = set()
+        for board in self._boards.values():
+            if board.profile.problem:
+                meant = [meaning.port(name) for name, meaning in board.record.ports.items()]
+                topics |= {port.queue or f"{board.record.role}/{port.id}" for port in meant if port.retained}
+            else:
+                topics |= {port.queue for port in board.participant.outports if port.retained}
+        return frozenset(topics)
+
     def connector(self, device_id: str) -> BoardConnector:
         """The connector of a board: always the same one while the board is paired."""
         board = self._boards[device_id]
