@@ -113,9 +113,11 @@ async def editing(site: Site) -> AsyncIterator[Editor]:
     ):
         editor = Editor(socket)
         listening = asyncio.create_task(editor.listen())
-        yield editor
-        await socket.close()
-        await listening
+        try:
+            yield editor
+        finally:
+            await socket.close()
+            await listening
 
 
 async def run(site: Site, *command: str) -> str:
