@@ -7,7 +7,7 @@ alone, receiving 33 us; a few us this way.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
@@ -70,6 +70,8 @@ class Handlers:
     lost: Callable[[TransportDown], None]
     received: Callable[[], None]
     """After everything that came in one piece was told."""
+    confirmed: Callable[[Iterable[int]], None] = lambda mids: None
+    """Of acknowledgements of success that came many in one piece (packet ids)."""
 
 
 class Connection(asyncio.Protocol):
@@ -193,6 +195,14 @@ class Connection(asyncio.Protocol):
         if self._down is not None:
             return
         self._heard = self._loop.time()
+        confirmed = self._reader.good_acks(data)
+        if confirmed:
+            self._handlers.confirmed(confirmed)
+        else:
+            self._take(data)
+        self._handlers.received()
+
+    def _take(self, data: bytes) -> None:
         try:
             for first, body in self._reader.feed(data):
                 kind = first & 0xF0
@@ -204,7 +214,6 @@ class Connection(asyncio.Protocol):
                     self._hand_to_paho(first, body)
         except RemoteProtocolError as exc:
             self.fail(ConnectionLost(NAME, str(exc)))
-        self._handlers.received()
 
     def _hand_to_paho(self, first: int, body: bytes) -> None:
         self._wire.inbox += bytes((first,)) + encode_length(len(body)) + body

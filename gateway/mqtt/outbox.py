@@ -7,7 +7,7 @@ cancelling included, can lose one. Order is that of the calls.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import msgspec
@@ -16,7 +16,7 @@ from gateway.errors import DeliveryDeferred, DeliveryError, DeliveryRefused, Tra
 from gateway.model.address import Address
 from gateway.model.message import Message
 from gateway.model.topic import topic_problem
-from gateway.mqtt.packets import MAX_BODY_BYTES, encode_publish, publish_size
+from gateway.mqtt.packets import MAX_BODY_BYTES, encode_publish
 from gateway.mqtt.properties import encode_properties
 from gateway.transport import Done
 
@@ -47,7 +47,7 @@ class Limits:
     properties: bool = True
 
 
-class Entry(msgspec.Struct, eq=False):
+class Entry(msgspec.Struct, eq=False, gc=False):
     """One publication until its end. ``abandoned``: nobody waits for it, so it need not be sent any more."""
 
     target: Address
@@ -60,7 +60,7 @@ class Outbox:
     """The publications of one connection. ``write`` takes packets."""
 
     def __init__(self, write: Callable[[bytes], None]) -> None:
-        self._write = write
+        self.write = write
         self.limits = Limits(1)
         self._mid = 0
         self._unconfirmed: dict[int, Entry] = {}
@@ -81,14 +81,26 @@ class Outbox:
 
     def acknowledged(self, mid: int, code: int) -> None:
         """A PUBACK came. One that nobody waits for is ignored."""
-        entry = self._unconfirmed.pop(mid, None)
-        if entry is None:
+        if code < FAILED_FROM:
+            self.confirmed((mid,))
             return
+        entry = self._unconfirmed.pop(mid, None)
+        if entry is not None:
+            self._refill()
+            entry.done(_error(entry, code))
+
+    def confirmed(self, mids: Iterable[int]) -> None:
+        """PUBACKs came that say success."""
+        entries = [entry for mid in mids if (entry := self._unconfirmed.pop(mid, None)) is not None]
+        self._refill()
+        for entry in entries:
+            entry.done(None)
+
+    def _refill(self) -> None:
         while self._waiting and len(self._unconfirmed) < self.limits.window:
             waiting = self._waiting.popleft()
             if not waiting.abandoned:
                 self._send(waiting)
-        entry.done(None if code < FAILED_FROM else _error(entry, code))
 
     def lost(self, down: TransportDown) -> None:
         """The connection is gone: nothing more will be confirmed."""
@@ -105,29 +117,35 @@ class Outbox:
         return len(self._unconfirmed)
 
     def _send(self, entry: Entry) -> None:
-        message, name, limits = entry.message, entry.target.name, self.limits
-        topic = self._topics.get(name)
+        message, limits = entry.message, self.limits
+        topic = self._topics.get(entry.target.name) or self._topic(entry)
         if topic is None:
-            problem = topic_problem(name)
-            if problem:
-                entry.done(DeliveryRefused(str(entry.target), message.id, problem))
-                return
-            if len(self._topics) >= TOPICS_KEPT:
-                self._topics.clear()
-            topic = self._topics[name] = name.encode()
-        properties = encode_properties(message) if limits.properties else b""
-        size = publish_size(topic, properties, message.body)
-        if size > (limits.max_packet_bytes or MAX_BODY_BYTES):
-            largest = limits.max_packet_bytes or MAX_BODY_BYTES
-            reason = f"too large: {size} bytes, the broker takes up to {largest}"
-            entry.done(DeliveryRefused(str(entry.target), message.id, reason))
             return
         mid = self._mid % LAST_MID + 1
         while mid in self._unconfirmed:
             mid = mid % LAST_MID + 1
+        properties = encode_properties(message) if limits.properties else b""
+        packet = encode_publish(topic, mid, message.retain and limits.retain, properties, message.body)
+        largest = limits.max_packet_bytes or MAX_BODY_BYTES
+        if len(packet) > largest:
+            reason = f"too large: {len(packet)} bytes, the broker takes up to {largest}"
+            entry.done(DeliveryRefused(str(entry.target), message.id, reason))
+            return
         self._mid = mid
         self._unconfirmed[mid] = entry
-        self._write(encode_publish(topic, mid, message.retain and limits.retain, properties, message.body))
+        self.write(packet)
+
+    def _topic(self, entry: Entry) -> bytes | None:
+        """Its topic as bytes. One that can't be is told, and None."""
+        name = entry.target.name
+        problem = topic_problem(name)
+        if problem:
+            entry.done(DeliveryRefused(str(entry.target), entry.message.id, problem))
+            return None
+        if len(self._topics) >= TOPICS_KEPT:
+            self._topics.clear()
+        topic = self._topics[name] = name.encode()
+        return topic
 
 
 def _error(entry: Entry, code: int) -> DeliveryError:

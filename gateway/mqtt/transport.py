@@ -72,8 +72,10 @@ class MqttSession:
         self._intake = Intake(
             epoch, settings.instance, lambda: f"{prefix}-{next(numbers):x}", lambda: int(time.time() * 1000)
         )
-        self._outbox = Outbox(self._write)
-        self.out_handlers = Handlers(lambda incoming: None, self._outbox.acknowledged, self._lost, lambda: None)
+        self._outbox = Outbox(lambda packet: None)
+        self.out_handlers = Handlers(
+            lambda incoming: None, self._outbox.acknowledged, self._lost, lambda: None, self._outbox.confirmed
+        )
         self.in_handlers = Handlers(self._intake.arrived, lambda mid, code: None, self._lost, self._look)
 
     # -- what a session is -----------------------------------------------------------------------------------------
@@ -169,6 +171,7 @@ class MqttSession:
     def use(self, outgoing: Connection, incoming: Connection) -> None:
         """These are the connections; what the broker allows on them is known now."""
         self._outgoing, self._consuming = outgoing, incoming
+        self._outbox.write = outgoing.write
         granted = outgoing.granted
         self._outbox.limits = Limits(
             window=max(1, min(self._settings.window, granted.receive_maximum)),
@@ -232,10 +235,6 @@ class MqttSession:
         self._check()
         assert self._consuming is not None
         return self._consuming
-
-    def _write(self, packet: bytes) -> None:
-        assert self._outgoing is not None
-        self._outgoing.write(packet)
 
     def _look(self) -> None:
         """Do what the intake wants done."""

@@ -102,6 +102,33 @@ def test_a_length_that_does_not_end_is_no_mqtt() -> None:
         PacketReader().feed(b"\x30\xff\xff\xff\xff\xff")
 
 
+def test_acks_that_come_together_are_taken_together() -> None:
+    reader = PacketReader()
+    assert reader.good_acks(encode_puback(1) + encode_puback(0x4002) + encode_puback(65_535)) == (1, 0x4002, 65_535)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        encode_puback(1) + b"\x40\x03\x00\x02\x87" + b"\xd0\x02\x00",  # one that refuses; three packets of 12 bytes
+        encode_puback(1) + b"\xd0\x00\xd0\x00",
+        b"\xd0\x00\x40\x02" + b"\x00\x01\xd0\x00",
+        encode_puback(1) + encode_puback(2)[:3],
+        b"\x32\x02\x00\x01",
+    ],
+)
+def test_acks_among_other_packets_are_left_to_the_general_way(data: bytes) -> None:
+    assert PacketReader().good_acks(data) == ()
+
+
+def test_acks_behind_half_a_packet_are_left_to_the_general_way() -> None:
+    reader = PacketReader()
+    assert reader.feed(b"\x32\x04\x00") == []
+    assert reader.good_acks(encode_puback(7)) == ()
+    assert reader.feed(encode_puback(7))[0] == (0x32, b"\x00\x40\x02\x00")
+
+
 def test_any_chunking_gives_the_same_packets() -> None:
     draw = random.Random(7)
     bodies = [b"", b"x", b"y" * 127, b"z" * 128, b"w" * 20_000, *(bytes([n]) * n for n in range(40))]
@@ -371,6 +398,19 @@ def test_no_more_than_the_window_is_unconfirmed_and_order_is_kept() -> None:
     core.acknowledged(3, 0)
     core.acknowledged(4, 0)
     assert results.of == dict.fromkeys("abcd")
+    assert core.unconfirmed == 0
+
+
+def test_acks_that_come_together_free_their_slots_together() -> None:
+    core, packets, results = outbox(Limits(2, properties=False))
+    for name in "abcde":
+        core.submit(mqtt("t"), Message(name, name.encode()), results.at(name))
+    core.confirmed((2, 1, 2, 9))
+    assert results.of == {"a": None, "b": None}
+    assert [packet[-1:] for packet in packets] == [b"a", b"b", b"c", b"d"]
+    core.confirmed((3, 4))
+    core.confirmed((5,))
+    assert results.of == dict.fromkeys("abcde")
     assert core.unconfirmed == 0
 
 
