@@ -53,7 +53,9 @@ async def pumping(path: Path, *connectors: Connector) -> AsyncIterator[Pump]:
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
     """Wait for something that only shows from outside."""
     async with asyncio.timeout(LIMIT_S):
-        while not await condition():
+        while True:
+            if await condition():
+                return
             await asyncio.sleep(0.05)
 
 

@@ -18,6 +18,8 @@ from typing import Protocol
 
 import pytest
 
+from tests.support.gateway import until
+
 LARGE = "64m"
 
 
@@ -64,15 +66,16 @@ class Tmpfs:
         self._remount(f"size={LARGE}")
 
     def read_only(self) -> None:
-        """As the kernel does it."""
-        self._remount("ro")
+        """As the kernel does it, once nobody is writing a file."""
+        until("the disk is read-only", lambda: not remount_problem(self.place, "ro"))
 
     def writable(self) -> None:
         """As the kernel does it."""
         self._remount("rw")
 
     def _remount(self, options: str) -> None:
-        mount("-o", f"remount,{options}", str(self.place))
+        problem = remount_problem(self.place, options)
+        assert not problem, problem
 
     def close(self) -> None:
         """Take it away."""
@@ -123,6 +126,13 @@ def mount(*arguments: str) -> None:
     """``mount``; fails with what it says."""
     done = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
     assert not done.returncode, done.stderr.strip()
+
+
+def remount_problem(place: Path, options: str) -> str:
+    """What the kernel has against it; empty once it is done."""
+    command = ["mount", "-o", f"remount,{options}", str(place)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stderr.strip() if done.returncode else ""
 
 
 @lru_cache(1)
