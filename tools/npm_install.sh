@@ -12,7 +12,12 @@ if ! command -v npm >/dev/null 2>&1; then
     exit 1
 fi
 mkdir -p "$target"
-if ! cmp -s "$source/package.json" "$target/package.json" || [ ! -d "$target/node_modules" ]; then
+if command -v flock >/dev/null 2>&1; then # two runs of tests may want it at once: the second one waits
+    exec 9>"$target.lock"
+    flock 9
+fi
+if ! cmp -s "$source/package.json" "$target/installed.json" || [ ! -d "$target/node_modules" ]; then
+    rm -f "$target/installed.json"
     cp "$source/package.json" "$target/package.json"
     how="install --no-package-lock"
     if [ -f "$source/package-lock.json" ]; then # exactly these versions, of what they need themselves too
@@ -22,9 +27,11 @@ if ! cmp -s "$source/package.json" "$target/package.json" || [ ! -d "$target/nod
     # shellcheck disable=SC2086
     (cd "$target" && npm $how --no-audit --no-fund --ignore-scripts --loglevel=error >npm.log 2>&1) || {
         tail -5 "$target/npm.log" >&2
-        rm -f "$target/package.json"
         exit 1
     }
+    cp "$source/package.json" "$target/installed.json"
 fi
-cp "$source"/*.js "$target"/ 2>/dev/null || true
+for file in "$source"/*.js; do # what is the same is left alone: somebody may be starting it
+    [ ! -e "$file" ] || cmp -s "$file" "$target/${file##*/}" || cp "$file" "$target/"
+done
 printf '%s\n' "$target"
