@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 import textwrap
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.interop.conftest import Msgflo, environment
-from tests.support.gateway import COMMAND, gateway_with
+from tests.support.gateway import COMMAND, gateway_with, until
 from tests.support.lines import Program
 from tests.support.mosquitto import Mosquitto
 from tests.support.peer import AmqpPeer, MqttPeer, peer_on
-
-WAIT_S = 30.0
 
 PYTHON_PART = """
     import msgflo
@@ -55,11 +52,12 @@ def ours(directory: Path, *arguments: str) -> Program:
 
 def until_answered(peer: AmqpPeer | MqttPeer, inport: str, outport: str, body: bytes) -> list[bytes]:
     """Send until something comes out: a subscription of somebody else can't be seen."""
-    deadline = time.monotonic() + WAIT_S
-    while not peer.heard.now(outport):
-        assert time.monotonic() < deadline, f"nothing on {outport}"
+
+    def answered() -> bool:
         peer.send(inport, body)
-        time.sleep(0.1)
+        return bool(peer.heard.now(outport))
+
+    until(f"there is something on {outport}", answered)
     return peer.heard.now(outport)
 
 
@@ -82,7 +80,8 @@ def test_the_real_coordinator_wires_our_participants_to_those_of_msgflo_nodejs(
     ):
         peer.listen(f"{c}.OUT")
         said = until_answered(peer, f"{a}.IN", f"{c}.OUT", b'{"n": 5}')
-        assert json.loads(said[0]) == [1, {"n": 5}]
+        count, data = json.loads(said[0])
+        assert (count >= 1, data) == (True, {"n": 5})  # what went through b before c was there, nobody heard
 
 
 def test_the_real_coordinator_starts_our_participants_by_its_library_and_sends_them_iips(
