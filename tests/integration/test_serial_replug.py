@@ -132,8 +132,8 @@ async def replug(tmp_path: Path, cycles: int, seed: int = 4) -> None:
             paths.add((usb.boards["alpha"].path, usb.boards["beta"].path))
             await prove_identity(gateway, ids, cycle)
         assert len(paths) > 1, "the boards were never renumbered"
-        assert len(os.listdir("/proc/self/fd")) <= descriptors
-        assert len(asyncio.all_tasks()) <= tasks
+        await until(lambda: len(os.listdir("/proc/self/fd")) <= descriptors)
+        await until(lambda: len(asyncio.all_tasks()) <= tasks)
         for keeper in keepers:
             keeper.cancel()
         await asyncio.gather(*keepers, return_exceptions=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 import threading
 import time
@@ -19,9 +20,11 @@ from gateway.serial_link.conversation import Conversation
 from gateway.serial_link.detection import Detection
 from gateway.serial_link.detector import Detector, Found
 from gateway.serial_link.link import Link
-from gateway.serial_link.port import OnBytes, OnLost, Port, PortOptions, open_serial
+from gateway.serial_link.linkevents import LinkOptions
+from gateway.serial_link.port import OnBytes, OnLost, Port, PortOptions, TtyPort, open_serial
 from tests.support.boards import simulated
 
+WAIT_S = 60.0
 STALL_S = 0.8
 """Longer than any deadline of a request or of a command's second half."""
 
@@ -36,9 +39,11 @@ class StallingPort:
     has_speed = False
 
     def __init__(self, port: Port, wire: Wire) -> None:
+        assert isinstance(port, TtyPort)
         self._port = port
         self._at = 1 if wire.request_ids else 0
         self.stall_after: CommandKind | None = None
+        self._answered = False
         self._nudge, self._nudged = socket.socketpair()
         asyncio.get_running_loop().add_reader(self._nudged, self._stall)
 
@@ -46,14 +51,21 @@ class StallingPort:
         """Among the callbacks of what can be read: some loops look at their timers first after that."""
         self._nudged.recv(1)
         time.sleep(STALL_S)
+        if not self._answered:
+            select.select([self._port._fd], [], [], WAIT_S)  # the board may have stood still even longer
 
     def listen(self, on_bytes: OnBytes, on_lost: OnLost) -> None:
-        self._port.listen(on_bytes, on_lost)
+        def heard(data: bytes) -> None:
+            self._answered = True
+            on_bytes(data)
+
+        self._port.listen(heard, on_lost)
 
     def write(self, data: bytes) -> None:
         self._port.write(data)
         if self.stall_after is not None and data[self._at] == self.stall_after:
             self.stall_after = None
+            self._answered = False
             self._nudge.send(b"!")
 
     def set_baud(self, baud: int) -> None:
@@ -82,7 +94,7 @@ def board_elsewhere(link: Path, wire: Wire) -> Iterator[None]:
     thread = threading.Thread(target=lambda: asyncio.run(run()))
     thread.start()
     try:
-        assert ready.wait(10)
+        assert ready.wait(WAIT_S)
         yield
     finally:
         stop.set()
@@ -95,7 +107,7 @@ def test_an_answer_that_came_while_we_stood_still_is_no_silence(
 ) -> None:
     async def talk() -> None:
         port = StallingPort(await open_serial(str(tmp_path / "tty"), PortOptions()), W10)
-        link = Link(W10)
+        link = Link(W10, LinkOptions(open_tries=int(WAIT_S / LinkOptions().open_step_s)))
         conversation = Conversation(port, link, "board")
         try:
             await conversation.open()

@@ -31,20 +31,20 @@ async def test_a_board_is_noticed_by_the_kernels_word_or_by_looking(
         mocker.patch("asyncinotify.Inotify", side_effect=OSError("no more instances"))
     before = descriptors()
     known = PortFacts(path=str(tmp_path / "ttyACM0"), usb_vid=0x2341, usb_pid=0x43, usb_serial="A1")
-    waiting = asyncio.ensure_future(ports.wait_for(BOARD, known, 30.0))
+    waiting = asyncio.ensure_future(ports.wait_for(BOARD, known, 120.0))
     await asyncio.sleep(0)
     there = PortFacts(path=str(tmp_path / "ttyACM1"), usb_vid=0x2341, usb_pid=0x43, usb_serial="A1")
     present.append(there)
     (tmp_path / "ttyACM1").touch()
     assert await waiting == there
-    assert descriptors() == before
+    assert descriptors() <= before
 
 
 async def test_a_board_that_never_comes_is_given_up(tmp_path: Path) -> None:
     before = descriptors()
     known = PortFacts(path=str(tmp_path / "ttyACM0"))
     assert await Ports(lambda: []).wait_for(BOARD, known, 0.1) is None
-    assert descriptors() == before
+    assert descriptors() <= before
 
 
 async def test_the_ports_of_this_machine_can_be_listed() -> None:
