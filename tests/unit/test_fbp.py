@@ -149,6 +149,11 @@ def test_falsy_data_is_data() -> None:
     assert [iip.data for iip in loads(text).iips] == [0]
 
 
+@pytest.mark.parametrize("data", ["[0]", "[ 7 ]", "[[1]]", "[0, 1]", "[]"])
+def test_a_list_at_the_beginning_of_a_line_is_data(data: str) -> None:
+    assert [iip.data for iip in parse(f"A(X)\n{data} -> IN A").iips] == [json.loads(data)]
+
+
 def test_the_examples_are_graphs() -> None:
     graph = load_graph(EXAMPLES / "thermometer.fbp")
     assert graph.name == "thermometer"
