@@ -17,6 +17,7 @@ from gateway.errors import ConnectFailed, ConnectionLost, DeliveryDeferred, Tran
 from gateway.model.address import amqp_exchange, amqp_queue, mqtt
 from gateway.model.binding import Binding
 from gateway.model.message import Delivery, Message, Outcome
+from tests.support.wait import soon
 
 WAIT_S = 120.0
 
@@ -61,7 +62,7 @@ async def test_what_was_not_settled_at_a_restart_comes_again_in_order(
         deliveries = session.deliveries()
         taken = [await next_of(deliveries) for _ in range(5)]
         await session.settle(taken[1], Outcome.ACCEPTED)
-        await asyncio.sleep(0.05)  # the acknowledgement leaves at the end of this turn of the loop
+        assert (await next_of(deliveries)).message.id == "id-5"  # the broker has heard of it: there is credit again
         await asyncio.to_thread(broker.stop)
         with pytest.raises(ConnectionLost, match="the broker closed the connection"):
             await next_of(deliveries)
@@ -115,15 +116,13 @@ async def test_a_starving_broker_makes_publications_wait_and_says_so_and_taking_
         await asyncio.to_thread(broker.ctl, "set_vm_memory_high_watermark", "0")
         try:
             publishing = [asyncio.ensure_future(session.publish(queue, Message(f"id-{n}", b"x"))) for n in range(20)]
-            async with asyncio.timeout(WAIT_S):
-                while not session.blocked:  # noqa: ASYNC110
-                    await asyncio.sleep(0.02)
+            await soon(lambda: bool(session.blocked), WAIT_S)
             assert not any(task.done() for task in publishing)
             await session.subscribe(queue, 10)
             deliveries = session.deliveries()
             assert (await next_of(deliveries)).message.id == "before"
             async with connector_to(broker).connect() as another:
-                assert another.blocked
+                await soon(lambda: bool(another.blocked), WAIT_S)
                 assert await another.consumer_count(queue.name) == 1
         finally:
             await asyncio.to_thread(broker.ctl, "set_vm_memory_high_watermark", "0.4")

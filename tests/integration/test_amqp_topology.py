@@ -81,6 +81,7 @@ async def exists(channel: AbstractChannel, queue: str) -> bool:
         await fresh.declare_queue(queue, passive=True)
     except aio_pika.exceptions.ChannelNotFoundEntity:
         return False
+    await fresh.close()
     return True
 
 
@@ -464,7 +465,11 @@ async def test_the_discovery_queue_is_as_every_participant_asserts_it(
 ) -> None:
     await session.declare_discovery()
     await outside.declare_queue("fbp", durable=True)
-    assert await session.consumer_count("fbp") == 0
+
+    async def nobody_takes() -> bool:
+        return await session.consumer_count("fbp") == 0
+
+    await until(nobody_takes)  # the broker may not have noticed yet that somebody of a test before is gone
     address: Address = amqp_queue("fbp")
     await session.subscribe(address, 10)
     assert await session.consumer_count("fbp") == 1

@@ -39,6 +39,8 @@ def _needs_mosquitto(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not on MQTT's own port, which anybody on this machine may take while a test has its broker stopped."""
     mosquitto_binary()
     monkeypatch.setattr("gateway.mqtt.ports.PORT", free_port())
+    monkeypatch.setattr("gateway.mqtt.embedded.START_S", WAIT_S)
+    monkeypatch.setattr("gateway.mqtt.embedded.STOP_S", WAIT_S)
 
 
 def connector_to(broker: EmbeddedBroker) -> MqttConnector:

@@ -285,7 +285,7 @@ async def test_what_was_taken_and_not_acknowledged_comes_again_after_the_broker_
     restartable_rabbitmq: PrivateRabbitMQ, unique: str
 ) -> None:
     broker = restartable_rabbitmq
-    async with asyncio.timeout(120), open_participant({"component": "A"}, f"{unique}a", broker.url) as me:
+    async with asyncio.timeout(200), open_participant({"component": "A"}, f"{unique}a", broker.url) as me:
         await me.connected.wait()
         await me.send("out", "nobody listens")
         with AmqpPeer(broker.url, takes_discovery=False) as peer:

@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+import pytest
+
 from gateway.componentstore import LibraryStore
 from gateway.fbp.backend import Source
 from gateway.library.processes import Processes, ProcessState
@@ -64,12 +66,15 @@ class Children:
     def state(self, role: str) -> ProcessState | None:
         return next((report.state for report in self.all.reports() if report.role == role), None)
 
+    def on(self, stream: str) -> list[str]:
+        return [line for _, where, line in self.lines if where == stream]
+
     def said(self, role: str, line: str) -> int:
         return sum(1 for who, _, what in self.lines if (who, what) == (role, line))
 
 
 @asynccontextmanager
-async def children(stop_grace_s: float = 5.0) -> AsyncIterator[Children]:
+async def children(stop_grace_s: float = WAIT_S) -> AsyncIterator[Children]:
     one = Children(stop_grace_s)
     task = asyncio.create_task(one.all.run())
     try:
@@ -85,9 +90,9 @@ async def test_output_arrives_with_its_role_and_stream_and_the_broker_is_in_the_
         text = "import os, sys; print(os.environ['MSGFLO_BROKER']); print('ä' * 5000, file=sys.stderr)"
         run.all.want({"lamp": script(text + "; " + FOREVER)})
         await until("it is up", lambda: run.said("lamp", "up") == 1)
-        await until("stderr came", lambda: len(run.lines) >= 4)
-    assert ("lamp", "stdout", "mqtt://127.0.0.1") in run.lines
-    assert "".join(line for _, stream, line in run.lines if stream == "stderr") == "ä" * 5000
+        await until("stderr came", lambda: "".join(run.on("stderr")) == "ä" * 5000)
+    assert run.on("stdout") == ["mqtt://127.0.0.1", "up"]
+    assert len(run.on("stderr")) > 1
 
 
 async def test_one_that_ends_is_started_again_and_the_report_says_why() -> None:
@@ -128,7 +133,8 @@ async def test_what_is_wanted_no_more_is_ended_and_what_is_another_command_is_re
         assert not is_alive(before["c"])
 
 
-async def test_at_the_end_they_are_ended_in_order_and_their_own_children_too() -> None:
+async def test_at_the_end_they_are_ended_in_order_and_their_own_children_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.library.processes.STOP_ALL_GRACE_S", 2 * WAIT_S)
     parent = "import subprocess; child = subprocess.Popen(['sleep', '1000']); print(child.pid); "
     graceful = "import signal; signal.signal(signal.SIGTERM, lambda *_: (print('bye'), exit())); "
     async with children() as run:
