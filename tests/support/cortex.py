@@ -18,7 +18,7 @@ import pytest
 from gateway.firmware.build import require_tools
 from tests.support.firmware import build, missing_tools_fail
 
-WAIT_S = 10.0
+WAIT_S = 120.0
 OPENED = b"\xfa\x13"
 MONITOR = {"reset": "system_reset", "pause": "stop", "run": "cont"}
 """Requests, and what qemu calls them."""

@@ -48,7 +48,7 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 CACHE = ROOT / ".cache" / "firmware"
 SOURCE_SUFFIXES = {".c", ".cpp", ".h", ".ld", ""}
-WAIT_S = 20.0
+WAIT_S = 120.0
 PATIENT = LinkOptions(request_timeout_s=10.0, keepalive_s=60.0)
 """A machine that is busy with other tests may let a board's process wait: that is no fault of the board."""
 
@@ -142,6 +142,7 @@ class FirmwareBoard:
         self.lines: list[str] = []
         self._answers: list[str] = []
         self._news = threading.Condition()
+        self._all_read = False
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
         self.wait_line("ready")
@@ -153,6 +154,9 @@ class FirmwareBoard:
                 with self._news:
                     (self._answers if line.startswith("{") else self.lines).append(line.rstrip("\n"))
                     self._news.notify_all()
+        with self._news:
+            self._all_read = True
+            self._news.notify_all()
 
     def wait_line(self, words: str) -> str:
         """The first line with these words."""
@@ -161,7 +165,7 @@ class FirmwareBoard:
             return next((line for line in self.lines if words in line), None)
 
         with self._news:
-            self._news.wait_for(lambda: found() is not None or self._process.poll() is not None, WAIT_S)
+            self._news.wait_for(lambda: found() is not None or self._all_read, WAIT_S)
             line = found()
         assert line is not None, f"no line with {words!r} in {self.lines}"
         return line
@@ -173,7 +177,7 @@ class FirmwareBoard:
             before = len(self._answers)
             self._process.stdin.write(f"{request}\n")
             self._process.stdin.flush()
-            self._news.wait_for(lambda: len(self._answers) > before, WAIT_S)
+            self._news.wait_for(lambda: len(self._answers) > before or self._all_read, WAIT_S)
             assert len(self._answers) > before, f"no answer to {request!r}"
             return json.loads(self._answers[before])
 
