@@ -27,7 +27,8 @@ MOST_UNSETTLED = 4096
 """Messages of all subscriptions together that are not settled; above it the connection is not read.
 
 Twice what we tell the broker (``client.RECEIVE_MAXIMUM``), for Mosquitto 2.0 sends a whole window for every single
-acknowledgement: it would send all of a backlog.
+acknowledgement: it would send all of a backlog. It does not grow with the sources: a session of MQTT is one row, and a source
+whose messages can be neither delivered nor written to disk fills any window. (Each takes 500 bytes besides its own.)
 """
 
 ROUTES_KEPT = 4096
