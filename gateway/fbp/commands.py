@@ -327,8 +327,11 @@ def read_enable(payload: Mapping[str, Any]) -> bool:
 
 
 def read_buffersize(payload: Mapping[str, Any]) -> int | None:
-    """The bytes a trace may take."""
-    return read(payload, _TraceStart).buffersize
+    """The bytes a trace may take; 0 or None for as many as is usual."""
+    wanted = read(payload, _TraceStart).buffersize
+    if wanted is not None and wanted < 0:
+        raise GraphError("", "buffersize must be a number of bytes")
+    return wanted
 
 
 def read_trace_type(payload: Mapping[str, Any]) -> str:

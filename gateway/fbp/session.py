@@ -46,7 +46,7 @@ from gateway.fbp.intents import (
     WatchEdges,
 )
 from gateway.fbp.messages import BadRequest, Reply, Request, error, parse_request
-from gateway.fbp.trace import Trace
+from gateway.fbp.trace import BUFFER_BYTES, LARGEST_BUFFER_BYTES, Trace
 from gateway.model.graph import Graph
 
 NO_GRAPH = "No graph specified"
@@ -91,7 +91,8 @@ class FbpSession:
             return [error(request.protocol, f"unknown command {name}", request.request_id)]
         capability = needed(request.protocol, request.command)
         if capability and capability not in capabilities:
-            why = "give a secret that has it" if self._access.has_secrets else "this runtime does not offer it"
+            known = self._access.has_secrets and capability in self._view.info.offers
+            why = "give a secret that has it" if known else "this runtime does not offer it"
             return [error(request.protocol, f"{name} needs the capability {capability}; {why}", request.request_id)]
         try:
             return handler(self, request)
@@ -142,7 +143,7 @@ class FbpSession:
     def _start(self, request: Request) -> Out:
         """A client that starts a network and never said which edges it wants is shown all of them."""
         graph_id, _ = self._graph(request)
-        out: Out = []
+        out = self._forget()
         if graph_id not in self._watched and "network:data" in self._granted:
             self._watched[graph_id] = None
             out.append(WatchEdges(graph_id, None))
@@ -161,17 +162,29 @@ class FbpSession:
     def _set_debug(self, request: Request) -> Out:
         graph_id, _ = self._graph(request)
         enable = commands.read_enable(request.payload)
+        gone = self._forget()
         (self._debug.add if enable else self._debug.discard)(graph_id)
         payload = payloads.status(graph_id, self._view.network(graph_id), enable)
-        return [Reply("network", "status", payload, request.request_id)]
+        return [*gone, Reply("network", "status", payload, request.request_id)]
 
     def _edges(self, request: Request) -> Out:
         graph_id, _ = self._graph(request)
         edges = commands.read_edges(request.payload)
+        gone = self._forget()
         self._watched[graph_id] = frozenset(edges)
         listed = [{"src": payloads.end(src), "tgt": payloads.end(tgt)} for src, tgt in edges]
         reply = Reply("network", "edges", {"graph": graph_id, "edges": listed}, request.request_id)
-        return [self._watch(graph_id), reply]
+        return [*gone, self._watch(graph_id), reply]
+
+    def _forget(self) -> Out:
+        """Nothing is kept of graphs that are no more: a client may make and leave any number of them."""
+        there = self._view.graphs()
+        gone = [graph_id for graph_id in {**self._watched, **self._traces} if graph_id not in there]
+        for graph_id in gone:
+            self._watched.pop(graph_id, None)
+            self._traces.pop(graph_id, None)
+        self._debug.intersection_update(there)
+        return [WatchEdges(graph_id, frozenset()) for graph_id in gone]
 
     def _watch(self, graph_id: str) -> WatchEdges:
         """What this session needs to be told of a graph: the edges on show, or all while it is traced."""
@@ -200,10 +213,16 @@ class FbpSession:
     def _trace_start(self, request: Request) -> Out:
         graph_id, _ = self._graph(request)
         wanted = commands.read_buffersize(request.payload)
-        self._traces[graph_id] = Trace(wanted)
-        size = {} if wanted is None else {"buffersize": wanted}
+        gone = self._forget()
+        room = min(wanted or BUFFER_BYTES, LARGEST_BUFFER_BYTES)
+        others = sum(trace.room for other, trace in self._traces.items() if other != graph_id)
+        if others + room > LARGEST_BUFFER_BYTES:
+            left = LARGEST_BUFFER_BYTES - others
+            raise GraphError(graph_id, f"no room for a trace of {room} bytes beside your others, only {left}: stop one")
+        self._traces[graph_id] = Trace(room)
+        size = {} if wanted is None else {"buffersize": room}
         reply = Reply("trace", "start", {"graph": graph_id, **size}, request.request_id)
-        return [self._watch(graph_id), reply]
+        return [*gone, self._watch(graph_id), reply]
 
     def _trace_stop(self, request: Request) -> Out:
         graph_id, _ = self._graph(request)

@@ -14,14 +14,14 @@ from gateway.model.graph import Graph
 
 BUFFER_BYTES = 256 * 1024
 LARGEST_BUFFER_BYTES = 4 * 1024 * 1024
-"""What a client may ask for at most; the oldest events go when there is no room."""
+"""What all traces of one client may take; the oldest events go when there is no room."""
 
 
 class Trace:
     """The newest events within a number of bytes."""
 
-    def __init__(self, buffer_bytes: int | None = None) -> None:
-        self._room = min(max(buffer_bytes or BUFFER_BYTES, 0), LARGEST_BUFFER_BYTES)
+    def __init__(self, room: int = BUFFER_BYTES) -> None:
+        self.room = room
         self._events: deque[bytes] = deque()
         self._bytes = 0
 
@@ -32,7 +32,7 @@ class Trace:
         event = msgspec.json.encode({"protocol": "network", "command": "data", "payload": payload})
         self._events.append(event)
         self._bytes += len(event)
-        while self._bytes > self._room:
+        while self._bytes > self.room:
             self._bytes -= len(self._events.popleft())
 
     def clear(self) -> None:

@@ -43,7 +43,13 @@ class Watches:
 
     def set(self, client: str, graph_id: str, edges: Collection[Ends] | None) -> None:
         """From now on ``client`` wants these edges of a graph (None: all of them)."""
-        self._by_client.setdefault(client, {})[graph_id] = None if edges is None else frozenset(edges)
+        wanted = self._by_client.setdefault(client, {})
+        if edges is None or edges:
+            wanted[graph_id] = None if edges is None else frozenset(edges)
+        else:
+            wanted.pop(graph_id, None)
+        if not wanted:
+            del self._by_client[client]
 
     def drop(self, client: str) -> None:
         """A client is gone."""

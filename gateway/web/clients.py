@@ -11,7 +11,7 @@ from typing import assert_never
 
 from gateway.errors import GatewayError
 from gateway.fbp.access import Access
-from gateway.fbp.backend import Backend, Change, Data, Ended
+from gateway.fbp.backend import Backend, Change, Data, Ended, Printed
 from gateway.fbp.intents import (
     ClearGraph,
     EditGraph,
@@ -26,14 +26,20 @@ from gateway.fbp.intents import (
 )
 from gateway.fbp.messages import Reply, render
 from gateway.fbp.session import FbpSession
+from gateway.model.graph import Json
 
 log = logging.getLogger(__name__)
 
-BACKLOG = 256
-"""Messages that may wait for one client; with more of them it is dropped."""
+BACKLOG = 4 << 20
+"""Characters of messages that may wait for one client. Beyond, its next request waits too; one for which so much news has
+piled up is dropped. Not a number of messages: hundreds come at once where a large graph is applied, or a library read.
+"""
 
-DATA_BACKLOG = 128
-"""Beyond so many, messages of live edges are left out: they are a sample anyway."""
+SAMPLE_BACKLOG = 1 << 20
+"""Beyond so many, messages of live edges and the output of participants are left out: they are a sample anyway."""
+
+SEND_S = 30.0
+"""For one packet to a target that does not confirm: the client's next requests wait behind it."""
 
 SendText = Callable[[str], Awaitable[None]]
 
@@ -62,7 +68,8 @@ class _Conversation:
         self._send = send
         self._drop = drop
         self._waiting: deque[tuple[str, bool]] = deque()  # the frame, and whether it is news (not its own answer)
-        self._news = 0
+        self._length = 0  # of all that waits, in characters
+        self._news = 0  # and of the news in it
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
@@ -70,7 +77,7 @@ class _Conversation:
 
     def hear(self, change: Change) -> None:
         """Something happened. Never waits: a client that is too far behind is dropped."""
-        if self._dropped or (isinstance(change, Data) and len(self._waiting) >= DATA_BACKLOG):
+        if self._dropped or (isinstance(change, Data | Printed) and self._length > SAMPLE_BACKLOG):
             return
         if isinstance(change, Ended):
             self._end()
@@ -84,16 +91,25 @@ class _Conversation:
     def _end(self) -> None:
         self._dropped = True
         self._waiting.clear()
+        self._length = self._news = 0
         self._room.set()
         self._drop()
 
     def _put(self, replies: list[Reply], *, news: bool) -> None:
-        self._waiting.extend((render(reply), news) for reply in replies)
-        self._news += len(replies) if news else 0
+        if self._dropped:
+            return
+        for reply in replies:
+            text = render(reply)
+            self._waiting.append((text, news))
+            self._count(text, news, 1)
         if self._waiting:
             self._wake.set()
-        if len(self._waiting) > BACKLOG:
+        if self._length > BACKLOG:
             self._room.clear()
+
+    def _count(self, text: str, news: bool, sign: int) -> None:
+        self._length += sign * len(text)
+        self._news += sign * len(text) if news else 0
 
     async def read(self, frames: AsyncIterator[str]) -> None:
         """Requests one after the other; the next is not looked at before there is room for its answer."""
@@ -113,12 +129,12 @@ class _Conversation:
             self._wake.clear()
             while self._waiting:
                 text, news = self._waiting.popleft()
-                self._news -= news
+                self._count(text, news, -1)
                 try:
                     await self._send(text)
                 except ConnectionError:
                     self._end()
-                if len(self._waiting) <= BACKLOG:
+                if self._length <= BACKLOG:
                     self._room.set()
 
 
@@ -144,7 +160,7 @@ async def _do(backend: Backend, client: str, intent: Intent) -> Result:
         case StopNetwork(graph_id, asked):
             await backend.stop(graph_id, asked)
         case SendPacket(graph_id, port, payload):
-            await backend.send(graph_id, port, payload)
+            await _send(backend, graph_id, port, payload)
         case WatchEdges(graph_id, edges):
             backend.watch(client, graph_id, edges)
         case GetSource(name):
@@ -154,3 +170,11 @@ async def _do(backend: Backend, client: str, intent: Intent) -> Result:
         case _:
             assert_never(intent)
     return None
+
+
+async def _send(backend: Backend, graph_id: str, port: str, payload: Json) -> None:
+    try:
+        async with asyncio.timeout(SEND_S):
+            await backend.send(graph_id, port, payload)
+    except TimeoutError:
+        raise GatewayError(f"{port}: not confirmed within {SEND_S:g} s; it may still arrive") from None

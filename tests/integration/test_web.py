@@ -13,10 +13,9 @@ import pytest
 
 from gateway.errors import ConfigError, Conflict
 from gateway.fbp.access import ALL, READ_ONLY, Access
-from gateway.fbp.backend import Backend, Printed
+from gateway.fbp.backend import Backend
 from gateway.model.edits import ChangeNode
 from gateway.model.graph import Graph
-from gateway.web.clients import BACKLOG
 from gateway.web.server import WebServer
 from tests.support.fbp_runtime import ANY_ENDS, SmallRuntime
 
@@ -189,9 +188,8 @@ async def test_a_client_that_does_not_read_is_dropped_and_holds_nobody_up() -> N
         transport.pause_reading()
         await quick.say("graph", "addnode", node("a"))
         await quick.hear()
-        line = Printed("x" * 60_000)
-        for _ in range(3 * BACKLOG):  # more than the sockets' buffers take
-            server.runtime.listeners.tell(line)
+        for number in range(800):  # more than the sockets' buffers take, and 4 MiB besides
+            await server.runtime.apply(MAIN, [ChangeNode("a", {"x": f"{number}" * 20_000})])
             await quick.hear()
         await quick.say("network", "getstatus", {"graph": MAIN})
         assert (await quick.hear())["command"] == "status"
@@ -204,9 +202,9 @@ async def test_a_client_that_does_not_read_is_dropped_and_holds_nobody_up() -> N
 async def test_many_answers_to_one_request_are_no_reason_to_drop_the_client() -> None:
     async with serving() as server, server.client() as client:
         known = server.runtime.known
-        known.update({f"c{n}": known["core/Drop"] for n in range(3 * BACKLOG)})
+        known.update({f"c{n}": known["core/Drop"] for n in range(3000)})
         await client.say("component", "list")
-        assert len(await client.hear_until("componentsready")) == 3 * BACKLOG + 3
+        assert len(await client.hear_until("componentsready")) == 3003
 
 
 async def test_a_client_that_goes_leaves_nothing_behind() -> None:

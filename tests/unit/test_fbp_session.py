@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from gateway.fbp.session import FbpSession, Out
 from gateway.model.edits import AddEdge, AddNode, ChangeNode, Edit, RemoveNode, RenameExport, apply_edits
 from gateway.model.graph import Edge, Export, Graph, Iip, Node
 from gateway.model.port import Direction, PortRef
-from tests.support.fbp_runtime import SmallRuntime
+from tests.support.fbp_runtime import Held, SmallRuntime
 
 MAIN = "default/main"
 A_OUT, B_IN = PortRef("a", "out"), PortRef("b", "in")
@@ -418,6 +419,57 @@ def test_a_trace_records_every_edge_and_keeps_the_newest() -> None:
     assert list(trace["header"]["graphs"]) == [MAIN]
     watch, _ = client.say("trace", "stop", in_graph())
     assert watch == WatchEdges(MAIN, frozenset())
+
+
+def test_all_traces_of_a_client_share_the_room_of_one() -> None:
+    client = Client()
+    for name in ("b", "c"):
+        client.runtime.held[name] = Held(WIRED)
+    for payload in ({"graph": "b", "buffersize": 4 << 20}, {"graph": "b", "buffersize": 1 << 30}):
+        _, started = client.say("trace", "start", payload)
+        assert isinstance(started, Reply)
+        assert started.payload == {"graph": "b", "buffersize": 4 << 20}
+    assert "stop one" in client.error("trace", "start", in_graph())
+    client.say("trace", "start", {"graph": "b", "buffersize": 4 << 19})
+    _, started = client.say("trace", "start", in_graph())
+    assert isinstance(started, Reply)
+    assert started.command == "start"
+    assert "only 1835008: stop one" in client.error("trace", "start", {"graph": "c", "buffersize": 4 << 19})
+    assert "a number of bytes" in client.error("trace", "start", in_graph(buffersize=-1))
+
+
+@pytest.mark.parametrize(
+    ("protocol", "command", "payload"),
+    [
+        ("network", "edges", {"edges": []}),
+        ("network", "start", {}),
+        ("network", "debug", {"enable": True}),
+        ("trace", "start", {}),
+    ],
+)
+def test_nothing_is_kept_of_graphs_that_are_no_more(protocol: str, command: str, payload: dict[str, Any]) -> None:
+    client = Client()
+    ends = {"src": {"node": "a", "port": "out"}, "tgt": {"node": "b", "port": "in"}}
+    for name in ("watched", "traced"):
+        client.runtime.held[name] = Held(WIRED)
+    wishes = [*client.say("network", "edges", {"graph": "watched", "edges": [ends]})]
+    wishes += client.say("trace", "start", {"graph": "traced"})
+    for name in ("watched", "traced"):
+        del client.runtime.held[name]
+    wishes += client.say(protocol, command, in_graph(**payload))
+    for wish in wishes:
+        if isinstance(wish, WatchEdges):
+            client.runtime.watch("me", wish.graph_id, wish.edges)
+    assert not client.runtime.watches.wants("watched", (A_OUT, B_IN))
+    assert not client.runtime.watches.wants("traced", (A_OUT, B_IN))
+
+
+def test_what_a_runtime_does_not_offer_is_not_to_be_had_by_a_secret() -> None:
+    client = Client(Access(READ_ONLY, {"key": ALL}))
+    client.runtime.info = replace(client.runtime.info, offers=ALL - {"component:setsource"})
+    fields = {"name": "x", "language": "python", "code": ""}
+    assert "this runtime does not offer it" in client.error("component", "source", fields, secret="key")
+    assert "give a secret that has it" in client.error("network", "stop", in_graph())
 
 
 def test_an_implied_edge_is_told_as_an_edge_that_says_so() -> None:
