@@ -22,7 +22,9 @@ from gateway.routing.pump import Pump
 log = logging.getLogger(__name__)
 
 LOOK_S = 30.0
-"""How often we look whether somebody else's coordinator came to the ``fbp`` queue."""
+"""How often we look whether somebody else's coordinator came to the ``fbp`` queue; and how long nothing has to come from it
+before we ask whether anything is still there.
+"""
 
 PERIODS = 2.2
 JITTER = 0.1
@@ -107,6 +109,8 @@ class Cloud:
         """Take the discovery messages; so many of them are in the queue already."""
         self._listening = True
         self._old = old
+        if not old:
+            self._drained.set()
         self._told_yielding = False
         self._pump.tap(amqp_queue(DISCOVERY_QUEUE), self._tap)
 
@@ -126,10 +130,22 @@ class Cloud:
     async def _look_for_life(self, session: AmqpSession) -> None:
         """Whoever announced himself before we came, and takes from his inport, is there."""
         while True:
-            await self._drained.wait()
-            self._drained.clear()
+            await self._old_are_heard(session)
             for queue in self._doubtful():
                 self._taken(queue, await session.consumer_count(queue))
+
+    async def _old_are_heard(self, session: AmqpSession) -> None:
+        """Return when all that lay in the queue was heard, or no more of it is there: it may expire, or others may take it."""
+        while True:
+            before = self._old
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
+                    await self._drained.wait()
+                    self._drained.clear()
+                    return
+            if before and before == self._old and not (await session.queue_counts(DISCOVERY_QUEUE))[1]:
+                self._old = 0
+                return
 
     def _yield(self) -> None:
         if not self._told_yielding:
