@@ -36,6 +36,7 @@ from gateway.fbp.backend import (
     RuntimeInfo,
     Source,
 )
+from gateway.fbp.forms import render_graph
 from gateway.fbp.watches import Listeners, Watches
 from gateway.model.component import Component, ComponentLibrary
 from gateway.model.difference import difference
@@ -255,11 +256,16 @@ class BoardRuntime:
                 self._handle.role, "nobody said what this board's components are: pair it with --components"
             )
         check_graph(graph, self._handle.library)
-        if self._trial is None:
+        render_graph(graph, "json", f"board {self._handle.role}")  # raises for one that is too long for its file
+        trial = self._trial
+        if trial is None:
             await self._handle.replace_graph(graph, edited)
         else:
             await self._handle.try_graph(graph)
-            self._trial.graph = graph
+            if self._trial is not trial:  # its client left, or the board was given a graph, perhaps before this one
+                self._handle.give_back()
+                raise GraphError(trial.graph_id, "the test on this board has ended meanwhile; its own graph comes back")
+            trial.graph = graph
         self._subscribe()
 
     async def clear(self, graph_id: str, fields: Mapping[str, Json], asked: Asked | None = None) -> None:

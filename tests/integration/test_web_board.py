@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 
-from gateway.errors import DeliveryRefused
+from gateway.errors import DeliveryRefused, GraphError
 from gateway.fbp.access import Access
+from gateway.fbp.backend import Asked
 from gateway.fbp.files import load_graph
 from gateway.firmware.sources import component_map
 from gateway.model.component import ComponentLibrary
-from gateway.model.graph import Graph, Json
+from gateway.model.edits import AddNode, ChangeNode
+from gateway.model.graph import Graph, Json, Node
 from gateway.model.port import PortRef
 from gateway.serial_link.componentmap import parse_component_map
 from gateway.web.boardruntime import BoardRuntime
@@ -38,11 +42,16 @@ class Board:
         self.watched: frozenset[PortRef] = frozenset()
         self.sent: list[tuple[str, Json]] = []
         self.heard: Callable[[PortRef, Json], None] = lambda port, value: None
+        self.busy = asyncio.Event()
+        self.free = asyncio.Event()
+        self.free.set()
 
     async def replace_graph(self, graph: Graph, edited: Graph | None = None) -> None:
         self.graph, self.is_running = graph, True
 
     async def try_graph(self, graph: Graph) -> None:
+        self.busy.set()
+        await self.free.wait()
         self.tried, self.is_running = graph, True
 
     def give_back(self) -> None:
@@ -174,3 +183,27 @@ async def test_a_graph_on_trial_is_not_saved_and_goes_with_its_client() -> None:
         assert "a test runs on this board" in refused["payload"]["message"]
     assert board.tried is None
     assert board.graph is own
+
+
+async def test_an_edit_of_a_trial_that_ends_meanwhile_is_refused_and_leaves_nothing_on_the_board() -> None:
+    board = Board()
+    runtime = BoardRuntime(board)
+    await runtime.clear("fixture", {"main": False}, Asked("owner"))
+    board.busy.clear()
+    board.free.clear()
+    edit = asyncio.create_task(runtime.apply("fixture", [AddNode(Node("t", "Timer"))], Asked("other")))
+    await board.busy.wait()
+    runtime.unwatch("owner")
+    board.free.set()
+    with pytest.raises(GraphError, match="has ended meanwhile"):
+        await edit
+    assert board.tried is None
+    assert "fixture" not in runtime.graphs()
+
+
+async def test_a_graph_that_would_be_too_long_for_its_file_is_refused() -> None:
+    board = Board()
+    before = board.graph
+    with pytest.raises(GraphError, match="could not be read again"):
+        await BoardRuntime(board).apply(MAIN, [ChangeNode("clock", {"x": "x" * (16 << 20)})])
+    assert board.graph is before
