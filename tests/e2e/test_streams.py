@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from functools import partial
 from pathlib import Path
+
+import aio_pika
+import pytest
 
 from examples.private_rabbitmq import PrivateRabbitMQ
 from gateway.coordinator.participants_file import save_participants
@@ -117,3 +121,91 @@ def test_a_gateway_on_streams_that_is_killed_loses_nothing_and_shares_the_work(
         for participant in (lamp, *workers):
             participant.close()
         cloud.close()
+
+
+@pytest.mark.parametrize("resting", [True, False], ids=["in the spool", "in a queue"])
+def test_what_a_stream_gives_that_cant_be_delivered_is_a_dead_letter_once_over_every_restart(
+    mosquitto: Mosquitto, rabbitmq_node: PrivateRabbitMQ, unique: str, tmp_path: Path, resting: bool
+) -> None:
+    name = unique.rstrip(".")
+    letters = f"{name}-letters"
+    edge = f"{name}-cloud.order->{name}-lamp.order"
+    graph = tmp_path / "graph.fbp"
+    graph.write_text(f"{name}-cloud(Elsewhere) ORDER -> ORDER {name}-lamp(X)\n")
+    config = CONFIG.format(name=name, mqtt=mosquitto.url, amqp=rabbitmq_node.url, graph=graph)
+    config += f'[delivery.edge."{edge}"]\nmax_message_bytes = 100\n'
+    if not resting:
+        config += f'dead_letter = "amqp:{letters}"\n'
+        asyncio.run(declared(rabbitmq_node.url, letters))
+    cloud = AmqpParticipant(rabbitmq_node.url, f"{name}-cloud", outports=("order",))
+    lamp = MqttParticipant(mosquitto.url, f"{name}-lamp", inports=("order",))
+
+    def send(gateway: Gateway, good: str) -> list[str]:
+        """What arrives on the lamp by when it has this one, and nothing waits."""
+        before = len(lamp.ids)
+        cloud.send("order", b"1", good)
+        until(f"{good} is there", lambda: good in lamp.ids)
+        until("nothing waits", partial(settled, gateway))
+        return lamp.ids[before:]
+
+    def dead(gateway: Gateway) -> list[tuple[str, str]]:
+        if not resting:
+            return [(one, "") for one in asyncio.run(lying_in(rabbitmq_node.url, letters))]
+        found = gateway.json("spool", "list", "--dead")["records"]
+        assert all(one["edge"] == edge for one in found)
+        return [(one["id"], one["reason"].partition(":")[0]) for one in found]
+
+    def counted(gateway: Gateway) -> int:
+        (entry,) = (one for one in gateway.json("bindings")["bindings"] if one["label"] == edge)
+        return int(entry["dead"])
+
+    lying = [("large", "too large" if resting else "")]
+    try:
+        with gateway_with(tmp_path / "gateway", config) as gateway:
+            gateway.state.mkdir()
+            save_participants(gateway.state / "participants.json", known(name)[:2])
+            gateway.start()
+            gateway.wait_up("mqtt", "amqp")
+            send(gateway, "first")
+            cloud.send("order", b"x" * 101, "large")
+            assert send(gateway, "second") == ["second"]
+            until("it lies there", lambda: dead(gateway) == lying)
+            assert counted(gateway) == 1
+            assert all(entry["balanced"] for entry in gateway.json("ledger")["ledger"])
+
+            assert gateway.daemon.stop() == 0
+            gateway.start()
+            gateway.wait_up("mqtt", "amqp")
+            assert send(gateway, "third") == ["third"]
+            assert counted(gateway) == 0, "it is not taken again"
+            assert dead(gateway) == lying
+
+            cloud.send("order", b"x" * 101, "larger")
+            send(gateway, "fourth")
+            os.kill(gateway.daemon.pid, signal.SIGKILL)
+            gateway.close()
+            gateway.start()
+            send(gateway, "fifth")
+            lying.append(("larger", lying[0][1]))
+            until("both lie there", lambda: list(dict.fromkeys(dead(gateway))) == lying)
+            if resting:  # what went to the disk is known there, in the same commit
+                assert dead(gateway) == lying
+    finally:
+        lamp.close()
+        cloud.close()
+
+
+async def declared(url: str, queue: str) -> None:
+    """Have somebody's queue."""
+    async with await aio_pika.connect(url) as connection:
+        await (await connection.channel()).declare_queue(queue, durable=True)
+
+
+async def lying_in(url: str, queue: str) -> list[str]:
+    """The ids of the messages in a queue, which stay there."""
+    async with await aio_pika.connect(url) as connection:
+        found = await (await connection.channel()).get_queue(queue)
+        ids = []
+        while (message := await found.get(fail=False)) is not None:
+            ids.append(str(message.message_id))
+        return ids
