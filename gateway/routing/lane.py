@@ -128,6 +128,7 @@ class Lane:
         "next_target",
         "retain",
         "retry_s",
+        "shared",
         "size_limit",
         "spooled",
         "stored_first",
@@ -181,6 +182,7 @@ class Lane:
         self.binding = binding
         self.contract = binding.contract
         self.targets = binding.ends
+        self.shared = bool(binding.targets)  # a round robin
         self.size_limit = min(binding.contract.max_message_bytes, binding.contract.max_pending_bytes)
         self.volatile = binding.contract.mode is DeliveryMode.VOLATILE
         self.stored_first = binding.contract.mode is DeliveryMode.STORED
@@ -272,18 +274,11 @@ class Lane:
 
     # -- in flight -------------------------------------------------------------------------------------------------
 
-    def fly(self, ref: int, item: Item, target: Address) -> None:
-        """It is on its way to ``target``."""
-        item.target, item.in_flight = target, True
-        self.flying[ref] = item
-        if self.binding.targets:
-            self.load[target] = self.load.get(target, 0) + 1
-
     def land(self, ref: int) -> Item:
         """It is no more, for better or worse."""
         item = self.flying.pop(ref)
         item.in_flight = False
-        if self.binding.targets and item.target in self.load:
+        if self.shared and item.target in self.load:
             self.load[item.target] -= 1
         return item
 

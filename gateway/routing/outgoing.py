@@ -38,8 +38,10 @@ class Outgoing(RouterState):
 
     def _launch(self, lane: Lane, item: Item, target: Address) -> None:
         self._ref = ref = self._ref + 1
-        lane.fly(ref, item, target)
-        self._flying[ref] = item
+        item.target, item.in_flight = target, True
+        lane.flying[ref] = self._flying[ref] = item
+        if lane.shared:
+            lane.load[target] = lane.load.get(target, 0) + 1
         message = replace(item.message, retain=True) if lane.retain else item.message
         self._effects.append(ev.Publish(ref, target, message))
 
@@ -92,7 +94,7 @@ class Outgoing(RouterState):
         lane = item.lane
         lane.land(ref)
         lane.progressed(self._now)
-        lane.bytes -= item.size
+        lane.bytes -= len(item.message.body)
         lane.counters.delivered += 1
         for key in item.keys:
             self._seen.add(key)

@@ -19,7 +19,7 @@ from gateway.routing import answers
 from gateway.routing import events as ev
 from gateway.routing.books import binding_entries, ledger_entries, orphan_entries
 from gateway.routing.router import NO_SOURCES, Router
-from gateway.routing.serving import Retirement, Served, not_taken
+from gateway.routing.serving import Retirement, Served, Sessions, not_taken
 from gateway.routing.table import RouteTable
 from gateway.spool.record import SpoolRecord
 from gateway.spool.store import Page, Store
@@ -50,10 +50,10 @@ class Pump:
         self._table = RouteTable()
         self._retirement = Retirement()
         self._former: tuple[Binding, ...] = ()
-        self._served: dict[str, Served] = {}
+        self._served = Sessions()
         self._taps: dict[Address, list[Tap]] = {}
-        self._together: list[ev.Frequent] = []
-        self._effects: deque[ev.Effect] = deque()
+        self._confirmed: list[int] = []
+        self._effects: deque[list[ev.Effect]] = deque()
         self._carrying_out = False
         self._forgotten: list[int] = []
         self._full: frozenset[Address] = NO_SOURCES
@@ -101,7 +101,7 @@ class Pump:
         more = draining or self._former
         self._table = RouteTable.of((*self._wanted.declared, *draining), self._former) if more else self._wanted
         self._dispatch(ev.TableInstalled(self._table))
-        for served in self._served.values():
+        for served in self._served.all:
             served.changed.set()
 
     def tap(self, address: Address, handler: Tap) -> None:
@@ -119,13 +119,13 @@ class Pump:
         self._sources_changed(address)
 
     def _sources_changed(self, address: Address) -> None:
-        served = self._served.get(address.target)
+        served = self._served.at(address)
         if served is not None:
             served.changed.set()
 
     async def caught_up(self) -> None:
         """Return once every connected session has declared and subscribed what the table and the taps want now."""
-        for served in tuple(self._served.values()):
+        for served in self._served.all:
             served.calm.clear()
             served.changed.set()
             await served.calm.wait()
@@ -141,7 +141,7 @@ class Pump:
                 served.tasks = tasks
                 self._retirement.begin(target)
                 await self._subscribe(served)
-                self._served[target] = served
+                self._served.begin(served)
                 served.changed.set()  # the edges may have changed while it subscribed
                 self._dispatch(ev.TargetUp(target))
                 tasks.create_task(self._receive(served), name=f"{target}:deliveries")
@@ -150,24 +150,25 @@ class Pump:
         finally:
             served.tasks = None
             served.calm.set()
-            if self._served.get(target) is served:
-                del self._served[target]
+            if self._served.end(served):
                 self._dispatch(ev.TargetDown(target))
 
     async def _receive(self, served: Served) -> None:
-        taps, retirement = self._taps, self._retirement
         async for first in served.session.deliveries():
             if self._draining:
                 continue  # left unsettled: its source gives it to the next run
-            for delivery in (first, *served.more()):
-                if taps and delivery.source in taps:
-                    for handler in tuple(taps[delivery.source]):
-                        _show(delivery, handler)
-                if retirement.any and retirement.is_watched(delivery.source):
-                    retirement.heard(delivery.source, time.monotonic())
-                self._together.append(ev.Delivered(delivery))
-            self._dispatch_together()
+            deliveries = (first, *served.more())
+            if self._taps or self._retirement.any:
+                for delivery in deliveries:
+                    self._watch(delivery)
+            self._dispatch_together(deliveries)
         raise TransportDown(served.target, "the deliveries ended")
+
+    def _watch(self, delivery: Delivery) -> None:
+        for handler in tuple(self._taps.get(delivery.source, ())):
+            _show(delivery, handler)
+        if self._retirement.is_watched(delivery.source):
+            self._retirement.heard(delivery.source, time.monotonic())
 
     async def _follow(self, served: Served) -> None:
         """Keep the session's subscriptions as the table and the taps want them."""
@@ -207,16 +208,11 @@ class Pump:
         self._dispatch_together()
         self._tell(lambda now: self._router.handle(event, now))
 
-    def _dispatch_soon(self, event: ev.Frequent) -> None:
-        """With the others of this turn of the loop."""
-        if not self._together:
-            asyncio.get_running_loop().call_soon(self._dispatch_together)
-        self._together.append(event)
-
-    def _dispatch_together(self) -> None:
-        if self._together:
-            events, self._together = self._together, []
-            self._tell(lambda now: self._router.handle_all(events, now))
+    def _dispatch_together(self, deliveries: Sequence[Delivery] = ()) -> None:
+        """What every message brings, all of one turn together."""
+        confirmed, self._confirmed = self._confirmed, []
+        if deliveries or confirmed:
+            self._tell(lambda now: self._router.handle_all(deliveries, confirmed, now))
 
     def _tell(self, handle: Callable[[float], list[ev.Effect]]) -> None:
         if self._fatal is not None:
@@ -243,7 +239,7 @@ class Pump:
         """In order, also where carrying out one of them brings an answer at once."""
         if not effects:
             return
-        self._effects.extend(effects)
+        self._effects.append(effects)
         if self._carrying_out:
             return
         self._carrying_out = True
@@ -253,18 +249,21 @@ class Pump:
         finally:
             self._carrying_out = False
 
-    def _do(self, effect: ev.Effect) -> None:
-        if isinstance(effect, ev.Publish):
-            served = self._served.get(effect.target.target)
-            if served is not None:  # else it went down in this very moment: TargetDown makes the message wait again
-                served.publish(effect.target, effect.message, partial(self._published, effect.ref))
-        elif isinstance(effect, ev.Settle):
-            delivery = effect.delivery
-            served = self._served.get(delivery.source.target)
-            if served is not None and served.epoch == delivery.epoch:
-                served.settle(delivery, effect.outcome)
-        else:
-            self._do_rarely(effect)
+    def _do(self, effects: list[ev.Effect]) -> None:
+        by_address, find, published = self._served.by_address, self._served.at, self._published
+        for effect in effects:
+            if type(effect) is ev.Publish:
+                target = effect.target
+                served = by_address.get(target) or find(target)
+                if served is not None:  # else it went down in this very moment: TargetDown makes the message wait again
+                    served.publish(target, effect.message, partial(published, effect.ref))
+            elif type(effect) is ev.Settle:
+                delivery = effect.delivery
+                served = by_address.get(delivery.source) or find(delivery.source)
+                if served is not None and served.epoch == delivery.epoch:
+                    served.settle(delivery, effect.outcome)
+            else:
+                self._do_rarely(effect)
 
     def _do_rarely(self, effect: ev.Effect) -> None:
         """Those that not every message brings: comparing with a pattern takes as long as the rest of the two above."""
@@ -293,7 +292,9 @@ class Pump:
 
     def _published(self, ref: int, problem: DeliveryError | TransportDown | None) -> None:
         if problem is None:
-            self._dispatch_soon(ev.Confirmed(ref))
+            if not self._confirmed:
+                asyncio.get_running_loop().call_soon(self._dispatch_together)
+            self._confirmed.append(ref)
         elif (event := answers.of_publication(ref, problem)) is not None:
             self._dispatch(event)
 
@@ -315,7 +316,7 @@ class Pump:
 
     async def inject(self, target: Address, message: Message) -> None:
         """Publish one message now and wait until it is confirmed. ``TransportDown`` if the target isn't there."""
-        served = self._served.get(target.target)
+        served = self._served.at(target)
         if served is None:
             raise TransportDown(target.target, "is not connected at the moment")
         await served.session.publish(target, message)
@@ -323,7 +324,7 @@ class Pump:
     async def drain(self, timeout_s: float) -> None:
         """Stop taking messages, and let what is in memory only reach its target or the disk."""
         self._draining = True
-        for served in self._served.values():
+        for served in self._served.all:
             served.changed.set()
         self._idle.clear()
         self._check_idle()
@@ -361,7 +362,7 @@ class Pump:
     @property
     def stuck(self) -> dict[str, str]:
         """Edges whose source gives nothing, and those that are gone while their queue still holds messages without a target."""
-        return {**not_taken(self._served.values(), self._table), **self._retirement.stuck}
+        return {**not_taken(self._served.all, self._table), **self._retirement.stuck}
 
     @property
     def has_recovered(self) -> bool:

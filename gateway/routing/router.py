@@ -35,23 +35,25 @@ class Router(Spooling):
 
     def handle(self, event: ev.RouterEvent, now: float) -> list[ev.Effect]:
         """What this event makes necessary. ``now`` is in monotonic seconds."""
-        if isinstance(event, ev.Delivered | ev.Confirmed):
-            return self.handle_all((event,), now)
+        if isinstance(event, ev.Delivered):
+            return self.handle_all((event.delivery,), (), now)
+        if isinstance(event, ev.Confirmed):
+            return self.handle_all((), (event.ref,), now)
         self._now = now
         self._rarer(event)
         return self._conclude()
 
-    def handle_all(self, events: Iterable[ev.Frequent], now: float) -> list[ev.Effect]:
-        """The same for several that came one right after the other: what is done once for all costs each of them little.
+    def handle_all(self, deliveries: Iterable[Delivery], confirmed: Iterable[int], now: float) -> list[ev.Effect]:
+        """The same for all that was delivered and confirmed in one turn: what is done once for all costs each of them little.
 
-        Only for these two kinds: what the disk answers may release messages that are older than those just delivered.
+        What was confirmed makes room for what was delivered. Only for these two kinds: what the disk answers may release
+        messages that are older than those just delivered.
         """
         self._now = now
-        for event in events:
-            if isinstance(event, ev.Delivered):
-                self._delivered(event.delivery)
-            else:
-                self._confirmed(event.ref)
+        for ref in confirmed:
+            self._confirmed(ref)
+        for delivery in deliveries:
+            self._delivered(delivery)
         return self._conclude()
 
     def _rarer(self, event: ev.RouterEvent) -> None:
@@ -141,13 +143,15 @@ class Router(Spooling):
     # -- a message comes in ----------------------------------------------------------------------------------------
 
     def _delivered(self, delivery: Delivery) -> None:
-        routes = self._table.by_source.get(delivery.source, ())
-        if delivery.message.retain:
-            routes = tuple(binding for binding in routes if binding.contract.latest)
-        ticket = Ticket(delivery, len(routes) + 1)
-        for binding in routes:
-            self._accept(self._lanes[binding.id], delivery.message, ticket)
-        self._take(ticket)
+        message = delivery.message
+        lanes = self._routes.get(delivery.source, ())
+        if message.retain:
+            lanes = tuple(lane for lane in lanes if lane.contract.latest)
+        ticket = Ticket(delivery, len(lanes) or 1)
+        for lane in lanes:
+            self._accept(lane, message, ticket)
+        if not lanes:
+            self._take(ticket)
 
     def _accept(self, lane: Lane, message: Message, ticket: Ticket) -> None:
         key = (lane.dedupe_target, message.id)
@@ -161,15 +165,14 @@ class Router(Spooling):
             self._take(ticket)
             return
         lane.counters.accepted += 1
-        item = Item(lane, message, self._now)
         if lane.volatile:
-            self._volatile(item)
+            self._volatile(Item(lane, message, self._now))
             self._take(ticket)
             return
-        item.keys, item.tickets = (key,), (ticket,)
-        self._underway[key] = item
-        if message.hops < MAX_HOPS and lane.is_clear(len(message.body), self._window, self._now):
-            self._pass(lane, item)
+        item = self._underway[key] = Item(lane, message, self._now, (ticket,), (key,))
+        size = len(message.body)
+        if message.hops < MAX_HOPS and lane.is_clear(size, self._window, self._now):
+            self._pass(lane, item, size)
             return
         problem = self._unfit(item)
         if problem:
@@ -181,13 +184,13 @@ class Router(Spooling):
         elif fits_edge(lane, item.size) or self._overflow(lane, item):
             self._enqueue(item)
 
-    def _pass(self, lane: Lane, item: Item) -> None:
+    def _pass(self, lane: Lane, item: Item, size: int) -> None:
         """What ``_enqueue`` and ``_advance`` come to when nothing stands in the way: most messages go this way."""
         if not lane.flying:
             lane.last_progress = self._now
             self._restless[lane.binding.id] = lane
         lane.number(item)
-        lane.bytes += item.size
+        lane.bytes += size
         self._launch(lane, item, lane.targets[0])
 
     def _volatile(self, item: Item) -> None:
@@ -256,6 +259,10 @@ class Router(Spooling):
             if lane.waiting and (not lane.up or lane.stored_first):
                 self._spill(lane)
             self._touch(lane)
+        self._routes = {
+            source: tuple(self._lanes[binding.id] for binding in bindings)
+            for source, bindings in table.by_source.items()
+        }
         self._adopt()
         for binding_id, lane in list(self._lanes.items()):
             if binding_id in table.by_id:

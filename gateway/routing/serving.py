@@ -17,6 +17,9 @@ from gateway.transport import Done, Session
 
 log = logging.getLogger(__name__)
 
+ADDRESSES_KEPT = 4096
+"""Addresses of which it is remembered who serves them; above it they are looked up anew."""
+
 
 class Served:
     """One session while it lasts. Its fast ways are used where it has them (``gateway.transport.FastSession``)."""
@@ -104,6 +107,41 @@ class Served:
         while True:
             delivery, outcome = await self._settling.get()
             await self.session.settle(delivery, outcome)
+
+
+class Sessions:
+    """Those that are served now. ``by_address`` is what ``at`` has found, for it is asked with every message."""
+
+    def __init__(self) -> None:
+        self._by_target: dict[str, Served] = {}
+        self.by_address: dict[Address, Served] = {}
+
+    def begin(self, served: Served) -> None:
+        """This one serves its target from now on."""
+        self._by_target[served.target] = served
+        self.by_address.clear()
+
+    def end(self, served: Served) -> bool:
+        """It serves no more; whether it did."""
+        if self._by_target.get(served.target) is not served:
+            return False
+        del self._by_target[served.target]
+        self.by_address.clear()
+        return True
+
+    def at(self, address: Address) -> Served | None:
+        """Who serves this address."""
+        served = self._by_target.get(address.target)
+        if served is not None:
+            if len(self.by_address) >= ADDRESSES_KEPT:
+                self.by_address.clear()
+            self.by_address[address] = served
+        return served
+
+    @property
+    def all(self) -> tuple[Served, ...]:
+        """All of them."""
+        return tuple(self._by_target.values())
 
 
 def _unforeseen(target: Address, message: Message, exc: Exception) -> DeliveryError:

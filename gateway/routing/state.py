@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from gateway.model.address import Address
 from gateway.model.binding import Binding
 from gateway.model.message import MAX_HOPS, Outcome
 from gateway.routing import events as ev
@@ -38,6 +39,8 @@ class RouterState:
         self._started_wall_ms = 0
         self._table = RouteTable()
         self._lanes: dict[str, Lane] = {}
+        self._routes: dict[Address, tuple[Lane, ...]] = {}
+        """The lanes of the table's bindings, by source."""
         self._full: set[str] = set()
         self._restless: dict[str, Lane] = {}
         self._touched: dict[str, Lane] = {}
@@ -110,7 +113,9 @@ class RouterState:
             self._effects.append(ev.Forget((*item.replaces, item.seq)))
         elif item.replaces:
             self._effects.append(ev.Forget(item.replaces))
-        self._take_all(item)
+        tickets, item.tickets = item.tickets, ()
+        for ticket in tickets:
+            self._take(ticket)
 
     def _drop(self, item: Item) -> None:
         """A limit or a policy gives it up. The item is in no queue any more."""

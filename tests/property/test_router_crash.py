@@ -142,7 +142,9 @@ class World:
     def tell_kept_back(self) -> None:
         events, self.kept_back = self.kept_back, []
         if events:
-            self.carry_out(self.router.handle_all(events, self.now))
+            deliveries = [event.delivery for event in events if isinstance(event, ev.Delivered)]
+            confirmed = [event.ref for event in events if isinstance(event, ev.Confirmed)]
+            self.carry_out(self.router.handle_all(deliveries, confirmed, self.now))
 
     def carry_out(self, effects: Iterable[ev.Effect]) -> None:
         for lane in self.router.lanes:
