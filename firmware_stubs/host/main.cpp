@@ -3,7 +3,9 @@
 //   microflo-host [LINK] [--id HEX]
 //
 // Prints "ready PTY", then a line for every pin that changes. A request a line, answered by one line of JSON:
-//   set PIN VALUE | get PIN | stats | reset | unplug | plug | hang | resume | pause | run | noise HEX | quit
+//   set PIN VALUE | get PIN | stats | reset | unplug | plug | noise HEX | quit
+//   hang (it stands still, and what comes is lost: until resume, or a reset) | resume
+//   pause (it and its clock stand still, and what comes waits) | run
 //   harm in|out    a bit of the next byte that way is turned over
 // End of stdin ends it, so that nothing is left of a test that was killed.
 
@@ -80,6 +82,7 @@ void flush() {
 bool stands_still() { return hanging || paused || wire.master < 0 || out_count >= kBacklog; }
 
 void restart() {
+    hanging = false;
     out_count = 0;
     board.~Board();
     new (&board) mf::Board();

@@ -80,8 +80,8 @@ def command(
     A board behaves as stock firmware does, limits and errors included; where that would crash, it hangs up, says which
     rule was broken, and comes back as after a reset.
 
-    LINK.ctl is a socket that takes a request a line: set PIN VALUE, get PIN, stats, reset, unplug, plug [LINK], hang,
-    resume, pause, run, noise HEX, harm in|out (a bit of the next byte that way is turned over).
+    LINK.ctl is a socket that takes a request a line: set PIN VALUE, get PIN, stats, reset, unplug, plug [LINK], hang
+    (until resume or reset), resume, pause, run, noise HEX, harm in|out (a bit of the next byte that way is turned over).
 
     Faults: drop, flip, duplicate (rate per byte), delay, jitter (seconds), and, every so many seconds on average,
     stall, reset, noise, unplug, rename (as reset=10 or unplug=30:2).

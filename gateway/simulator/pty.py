@@ -266,10 +266,10 @@ class SimulatedBoard:
         writer.close()
 
     def request(self, words: list[str]) -> Any:
-        """One request: ``set PIN VALUE``, ``get PIN``, ``stats``, ``reset``, ``unplug``, ``plug``, ``hang``, ``resume``,
-        ``pause``, ``run``, ``noise HEX`` (bytes that a disturbed line would carry to the host), ``harm in`` or
-        ``harm out`` (a bit of the next byte that way is turned over); ``plug LINK`` plugs it in
-        under another name."""
+        """One request: ``set PIN VALUE``, ``get PIN``, ``stats``, ``reset``, ``unplug``, ``plug``, ``hang`` (it stands
+        still, and what comes is lost: until ``resume``, or a reset), ``pause`` (its clock stands still too) until ``run``,
+        ``noise HEX`` (bytes that a disturbed line would carry to the host), ``harm in`` or ``harm out`` (a bit of the next
+        byte that way is turned over); ``plug LINK`` plugs it in under another name."""
         match words:
             case ["set", pin, value]:
                 self.board.set_input(int(pin), int(value))
@@ -278,7 +278,7 @@ class SimulatedBoard:
             case ["stats"]:
                 return self._statistics()
             case ["reset"]:
-                self.board = self._make(self._now())
+                self._restart()
             case ["unplug"]:
                 self._unplug()
             case ["plug", *link] if self._master < 0 and len(link) < 2:
@@ -289,7 +289,7 @@ class SimulatedBoard:
                     self._link = before
                     raise
                 self._replug_at = None
-                self.board = self._make(self._now())
+                self._restart()
             case ["hang"]:
                 self._held = True
             case ["resume"]:
@@ -308,6 +308,11 @@ class SimulatedBoard:
         self._flush()
         self._wake.set()
         return {"ok": True}
+
+    def _restart(self) -> None:
+        """A board as it is after reset: that ends a hang, as a finger on the button of a real one does."""
+        self._held = False
+        self.board = self._make(self._now())
 
     def _statistics(self) -> dict[str, Any]:
         return {

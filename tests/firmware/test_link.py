@@ -102,6 +102,15 @@ def test_a_reset_in_the_middle_of_a_command_leaves_a_fresh_board(board: AnyBoard
         host.upload(forward())
 
 
+@pytest.mark.parametrize("requests", [["reset"], ["unplug", "plug"]], ids=" ".join)
+def test_a_board_that_hangs_is_well_again_after_a_reset(board: AnyBoard, requests: list[str]) -> None:
+    for request in ["hang", *requests]:
+        assert board.ask(request) == {"ok": True}
+    with host_end(board.link) as host:
+        host.open()
+        host.good(PING)
+
+
 def test_what_waits_while_the_network_stands_comes_after_the_start(board: AnyBoard) -> None:
     sent = [integer(number) for number in range(40)]
     with host_end(board.link) as host:
