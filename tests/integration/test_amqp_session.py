@@ -386,14 +386,15 @@ async def test_a_lost_connection_is_told_to_everybody_who_waits(
             await again.publish(amqp_queue(queue.name), Message("id", b"x"))
 
 
-async def test_a_silent_broker_is_given_up(rabbitmq: str, unique: str) -> None:
+async def test_a_silent_broker_is_given_up(rabbitmq: str, monkeypatch: pytest.MonkeyPatch) -> None:
     parts = urlsplit(rabbitmq)
     assert parts.port
+    monkeypatch.setattr("gateway.amqp.session.SILENT_HEARTBEATS", 0.5)  # long before the broker gives us up
     async with Relay("127.0.0.1", parts.port) as relay:
-        quick = replace(settings(f"amqp://127.0.0.1:{relay.port}/"), heartbeat_s=1)
-        async with AmqpConnector(quick).connect() as session:
-            relay.stall()
-            with pytest.raises(ConnectionLost, match="nothing heard"):
+        quick = replace(settings(f"amqp://127.0.0.1:{relay.port}/"), heartbeat_s=8)
+        with pytest.raises(ConnectionLost, match="nothing heard"):  # noqa: PT012
+            async with AmqpConnector(quick).connect() as session:
+                relay.stall()
                 await next_of(session.deliveries())
 
 
@@ -427,7 +428,7 @@ async def test_the_second_host_is_taken_when_the_first_is_down(rabbitmq: str, un
     connector = AmqpConnector(settings("amqp://127.0.0.1:1/", rabbitmq))
     async with connector.connect() as session:
         await session.declare_discovery()
-        assert await session.consumer_count("fbp") == 0
+        assert await session.consumer_count(f"{unique}nothing") == 0
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 5, 8, 12, 18, 25, 40, 60])

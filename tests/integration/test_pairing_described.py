@@ -17,13 +17,18 @@ from tests.support.firmware import firmware_board
 WAIT_S = 120.0
 
 
+def registry_in(directory: Path) -> Registry:
+    """The boards are processes: that one gets no time for a while is no fault on its line."""
+    return Registry(directory / "state", request_timeout_s=WAIT_S)
+
+
 async def test_a_board_tells_its_ports_and_keeps_its_graph(tmp_path: Path) -> None:
     with firmware_board("host", tmp_path, EXAMPLES / "thermometer.fbp") as board:
-        registry = Registry(tmp_path / "state")
+        registry = registry_in(tmp_path)
         paired = await registry.boards.pair(PairRequest(path=str(board.link), role="attic"))
         assert [port["name"] for port in paired["ports"]] == ["fan", "temp"]
         assert (paired["managed"], paired["was_running"]) == (False, True)
-        again = Registry(tmp_path / "state")
+        again = registry_in(tmp_path)
         connector = again.boards.connector(paired["id"])
         async with connector.connect() as session:
             await session.subscribe(serial(paired["id"], "temp"), 10)
@@ -33,15 +38,15 @@ async def test_a_board_tells_its_ports_and_keeps_its_graph(tmp_path: Path) -> No
 
 async def test_a_graph_needs_no_component_map_where_the_board_tells_it(tmp_path: Path) -> None:
     with firmware_board("host", tmp_path) as board:
-        registry = Registry(tmp_path / "state")
+        registry = registry_in(tmp_path)
         wanted = PairRequest(path=str(board.link), role="attic", graph=Text("loop.fbp", LOOP_GRAPH))
         paired = await registry.boards.pair(wanted)
         assert paired["managed"]
-        assert [port["name"] for port in Registry(tmp_path / "state").boards.status()[0]["ports"]] == ["in", "out"]
+        assert [port["name"] for port in registry_in(tmp_path).boards.status()[0]["ports"]] == ["in", "out"]
 
 
 async def test_another_board_in_its_place_is_refused(tmp_path: Path) -> None:
-    registry = Registry(tmp_path / "state")
+    registry = registry_in(tmp_path)
     with firmware_board("host", tmp_path) as board:
         link = board.link
         paired = await registry.boards.pair(PairRequest(path=str(link), role="attic"))
@@ -54,7 +59,7 @@ async def test_another_board_in_its_place_is_refused(tmp_path: Path) -> None:
 
 
 async def test_a_board_that_took_the_place_of_another_is_a_board_of_its_own(tmp_path: Path) -> None:
-    registry = Registry(tmp_path / "state")
+    registry = registry_in(tmp_path)
     one, other = tmp_path / "one", tmp_path / "other"
     one.mkdir()
     other.mkdir()
@@ -68,12 +73,12 @@ async def test_a_board_that_took_the_place_of_another_is_a_board_of_its_own(tmp_
             again = await registry.boards.pair(PairRequest(path=str(moved.link)))
             assert (again["id"], again["role"], again["again"]) == (first["id"], "attic", True)
             assert registry.boards.is_present(first["id"])
-    told = {record.role: record.identity.value for record in Registry(tmp_path / "state").boards.records()}
+    told = {record.role: record.identity.value for record in registry_in(tmp_path).boards.records()}
     assert told == {"attic": "a" * 16, "cellar": "b" * 16}
 
 
 async def test_another_kind_of_board_in_its_place_does_not_get_its_id(tmp_path: Path) -> None:
-    registry = Registry(tmp_path / "state")
+    registry = registry_in(tmp_path)
     with firmware_board("host", tmp_path) as board:
         link = board.link
         first = await registry.boards.pair(PairRequest(path=str(link), role="attic"))
@@ -84,7 +89,7 @@ async def test_another_kind_of_board_in_its_place_does_not_get_its_id(tmp_path: 
 
 
 async def test_firmware_that_tells_of_itself_is_believed_not_the_map_of_the_one_before_it(tmp_path: Path) -> None:
-    registry, link = Registry(tmp_path / "state"), tmp_path / "tty-host"
+    registry, link = registry_in(tmp_path), tmp_path / "tty-host"
     async with simulated(link):
         stock = await registry.boards.pair(request(link, LOOP_GRAPH))
     files = tmp_path / "state" / "boards" / stock["id"]
@@ -98,16 +103,16 @@ async def test_firmware_that_tells_of_itself_is_believed_not_the_map_of_the_one_
         paired = await registry.boards.pair(wanted)
         assert (paired["id"], paired["role"], paired["managed"]) == (stock["id"], "attic", True)
         assert not (files / "components.json").exists()
-        again = Registry(tmp_path / "state")
+        again = registry_in(tmp_path)
         async with again.boards.connector(paired["id"]).connect():
             assert again.boards.status()[0]["state"] == "running"
 
 
 async def test_stock_firmware_gets_another_graph_by_the_map_it_was_paired_with(tmp_path: Path) -> None:
-    registry = Registry(tmp_path / "state")
+    registry = registry_in(tmp_path)
     async with simulated(tmp_path / "tty"):
         await registry.boards.pair(request(tmp_path / "tty"))
         wanted = PairRequest(path=str(tmp_path / "tty"), graph=Text("loop.fbp", LOOP_GRAPH))
         paired = await registry.boards.pair(wanted)
     assert [port["name"] for port in paired["ports"]] == ["in", "out"]
-    assert [port["name"] for port in Registry(tmp_path / "state").boards.status()[0]["ports"]] == ["in", "out"]
+    assert [port["name"] for port in registry_in(tmp_path).boards.status()[0]["ports"]] == ["in", "out"]

@@ -201,7 +201,10 @@ class Slow(Participant):
         self.ack(inmsg)
 
 
-def test_the_message_at_hand_is_finished_before_the_end(broker: str, unique: str) -> None:
+def test_the_message_at_hand_is_finished_before_the_end(
+    broker: str, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.participant.blocking.STOP_TIMEOUT_S", WAIT_S)
     role = f"{unique}slow"
     engine = run(Slow(role), broker)
     with peer_on(broker) as peer:

@@ -103,15 +103,18 @@ def request(
 
 
 class Registry:
-    """The boards of one state directory, with what they told."""
+    """The boards of one state directory, with what they told.
 
-    def __init__(self, state: Path) -> None:
+    ``request_timeout_s`` should be long where the board is a process of its own: it may get no time for a while.
+    """
+
+    def __init__(self, state: Path, request_timeout_s: float = SerialSection().request_timeout_s) -> None:
         self.changes = 0
         self.on_change: Callable[[], None] = lambda: None
         self.restarted: list[str] = []
         self.boards = Boards(
             state,
-            SerialSection(boot_wait_s=0.0),
+            SerialSection(boot_wait_s=0.0, request_timeout_s=request_timeout_s),
             on_change=self._changed,
             on_running=self.restarted.append,
         )
