@@ -54,7 +54,7 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
         while True:
             if await condition():
                 return
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.1)  # to look may cost a channel, and a connection has two thousand
 
 
 async def take_one(channel: AbstractChannel, queue: str) -> bytes:
@@ -81,7 +81,6 @@ async def exists(channel: AbstractChannel, queue: str) -> bool:
         await fresh.declare_queue(queue, passive=True)
     except aio_pika.exceptions.ChannelNotFoundEntity:
         return False
-    await fresh.close()
     return True
 
 
