@@ -9,7 +9,8 @@ import socket
 import ssl
 import subprocess
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -35,6 +36,7 @@ from gateway.errors import (
 )
 from gateway.model.address import amqp_exchange, amqp_queue
 from gateway.model.message import Delivery, Message, Outcome
+from tests.support.fakeserver import Talk, answering
 from tests.support.relay import Relay
 
 WAIT_S = 120.0
@@ -565,12 +567,10 @@ def start_frame(properties: Mapping[str, Plain], mechanisms: bytes = b"PLAIN") -
     return frames.method(0, START, b"\0\x09" + encode_table(properties) + size + mechanisms + b"\0\0\0\x05en_US")
 
 
-async def greeted_by(broker: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]) -> None:
+async def greeted_by(broker: Talk) -> None:
     """Connect to a broker that is only this."""
-    async with await asyncio.start_server(broker, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        async with AmqpConnector(settings(f"amqp://127.0.0.1:{port}/")).connect():
-            pass
+    async with answering(broker) as port, AmqpConnector(settings(f"amqp://127.0.0.1:{port}/")).connect():
+        pass
 
 
 TUNE = 20
@@ -591,9 +591,9 @@ def pass_some(listener: socket.socket, port: int, allowed: int) -> None:
             near = listener.accept()[0]
         except OSError:
             return
-        with near, socket.create_connection(("127.0.0.1", port)) as far:
+        with near, suppress(OSError), socket.create_connection(("127.0.0.1", port)) as far:
             left = allowed
-            while left and (ready := select.select([near, far], [], [], 5)[0]):
+            while left and (ready := select.select([near, far], [], [], 10)[0]):
                 data = ready[0].recv(left if ready[0] is far else 4096)
                 if not data:
                     break
