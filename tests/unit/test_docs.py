@@ -19,7 +19,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 def test_the_command_page_is_what_the_commands_say() -> None:
     # in a process of its own: click remembers the help option from whoever asked a command first
     ask = [sys.executable, "-c", "from tools.command_pages import page; print(page(), end='')"]
-    said = subprocess.run(ask, cwd=DOCS.parent, capture_output=True, text=True, check=True, timeout=60).stdout
+    said = subprocess.run(ask, cwd=DOCS.parent, capture_output=True, text=True, check=True, timeout=120).stdout
     assert PAGE.read_text("utf-8") == said, "run: .venv/bin/python -m tools.command_pages"
 
 

@@ -38,7 +38,7 @@ def test_an_output_goes_into_a_pipe_and_makes_no_directories(tmp_path: Path) -> 
     reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()))
     reader.start()
     write_output(pipe, b"picture")
-    reader.join(20)
+    reader.join(60)
     assert read == [b"picture"]
     assert pipe.is_fifo()
     with pytest.raises(FileNotFoundError):

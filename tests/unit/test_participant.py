@@ -191,8 +191,8 @@ def test_the_stand_in_for_gevent_spawns_waits_and_hands_over_results() -> None:
     gevent = stand_in()["gevent"]
     result = gevent.event.AsyncResult()
     greenlet = gevent.Greenlet.spawn(lambda value: (result.set(value), value + 1)[1], 41)
-    assert result.get(timeout=5) == 41
-    assert gevent.joinall([greenlet], timeout=5) == [greenlet]
+    assert result.get(timeout=60) == 41
+    assert gevent.joinall([greenlet], timeout=60) == [greenlet]
     assert greenlet.get() == 42
     assert gevent.spawn_later(0.01, lambda: "later").get() == "later"
     never = gevent.spawn_later(60, lambda: "never")
