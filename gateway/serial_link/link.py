@@ -139,7 +139,7 @@ class Link:
             return
         for request_id, kind, args in self._tail.units(data.partition(self._walk.wanted)[0]):
             if kind == CommandKind.PACKET_SENT and not request_id:
-                self._packet(args, now)
+                self._packet(args, now, True)
 
     def _right_framer(self) -> Framer | CheckedFramer:
         """With checksums or without, as was agreed; the bytes that nobody looked at go over to the new one."""
@@ -225,13 +225,13 @@ class Link:
 
     # -- opening -----------------------------------------------------------------------------------------------
 
-    def _begin_opening(self, now: float) -> None:
+    def _begin_opening(self, now: float, *, in_step: bool = False) -> None:
         self._state = LinkState.OPENING
         self._hunting = True
         self._held = None
         self._dialogue.opening()
         self._framer.reset()
-        self._walk.begin()
+        self._walk.begin(in_step=in_step)
         self._open_try(now)
 
     def _open_try(self, now: float) -> None:
@@ -261,7 +261,8 @@ class Link:
 
     # -- what comes from the board ------------------------------------------------------------------------------
 
-    def _packet(self, args: bytes, now: float) -> None:
+    def _packet(self, args: bytes, now: float, is_last: bool = False) -> None:
+        """``is_last``: with a checksum still, from before an opening. Behind its answer nothing has one, nor a number."""
         node, port, marks = args[0], args[1], args[2]
         if self._wide:  # as codec.sent, without its tuples
             kind, data = args[3], args[4:8]
@@ -269,7 +270,7 @@ class Link:
             kind, data = args[4], args[5:7]
         good, packet = judge_packet(kind, data)
         dialogue = self._dialogue
-        numbered = self._tail is not None or dialogue.numbered
+        numbered = is_last or dialogue.numbered
         if not good or not node or (marks > 1 and self._wide and not numbered):
             self._lost("a packet event that no board sends", now)
         elif self._state is LinkState.OPEN or self._tail is not None:
@@ -388,7 +389,7 @@ class Link:
         self._tell(Desynced(reason))
         checks = isinstance(self._framer, CheckedFramer) and reason != RESTARTED
         self._tail = CheckedFramer(self.wire, self._framer.take_rest()) if checks else None
-        self._begin_opening(now)
+        self._begin_opening(now, in_step=checks)
 
     def _tell(self, event: LinkEvent) -> None:
         self._dialogue.events.append(event)

@@ -26,6 +26,7 @@ class PhaseWalk:
         self._wire = wire
         self._first_step_s = self._step_s = step_s
         self._most_tries = most_tries
+        self._first_phase_tries = 1
         self.open_id = FIRST_OPEN_ID
         self.tries = 0
         self.repeated = False
@@ -33,8 +34,11 @@ class PhaseWalk:
         self.due = 0.0
         self._false_hopes = 0
 
-    def begin(self) -> None:
-        """A new opening, with a new id."""
+    def begin(self, *, in_step: bool = False) -> None:
+        """A new opening, with a new id. ``in_step``: the board is likely to be in phase, so that it was the opening or its
+        answer that was damaged if none comes; then the second try is as the first.
+        """
+        self._first_phase_tries = 2 if in_step else 1
         self.open_id = FIRST_OPEN_ID if self.open_id >= LAST_OPEN_ID else self.open_id + 1
         self.tries = 0
         self.repeated = False
@@ -48,7 +52,7 @@ class PhaseWalk:
         self.repeated = self.tries > 0 or self._false_hopes > 0
         self.tries += 1
         self.due = now + self._step_s
-        return (b"" if self.tries == 1 else b"\0") + opening(self._wire, self.open_id)
+        return (b"" if self.tries <= self._first_phase_tries else b"\0") + opening(self._wire, self.open_id)
 
     def false_hope(self) -> None:
         """An answer came, but the ping behind it was not answered: the tries begin anew.

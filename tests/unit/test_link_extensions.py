@@ -198,6 +198,20 @@ def test_a_command_that_the_board_got_damaged_fails_as_that_and_what_it_reports_
     assert peer.link.counters.commands_damaged == 1
 
 
+def test_no_number_is_read_from_a_report_without_a_checksum_however_it_was_damaged() -> None:
+    """Between an opening and the agreement behind it nothing tells a damaged report: a false number would count 126 lost."""
+    peer = Peer(Extension.SEQUENCE | Extension.CHECKSUM)
+    peer.say(event(40))
+    peer.say(BAD_CHECKSUM)
+    opened = peer.link.data_to_send()
+    plain = encode(W10, Command(0, CommandKind.PACKET_SENT, bytes((2, 0, 0, PacketType.VOID))))
+    peer.link.receive(encode(W10, Command(opened[9], CommandKind.COMMUNICATION_OPEN)) + plain, 0.0)
+    peer.link.receive(plain[:3] + plain[4:] + plain, 0.0)  # a byte was lost: what follows is shifted
+    events = peer.link.events()
+    assert numbers(events) == [40, 0]
+    assert not peer.link.is_open
+
+
 @pytest.mark.parametrize(
     ("unit", "known"),
     [
