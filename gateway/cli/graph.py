@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -159,7 +160,10 @@ def _print(graph: Graph) -> None:
     for key, value in graph.properties.items():
         click.echo(f"{key}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")
     if graph.nodes:
-        print_table(["NODE", "COMPONENT", "EDGES IN", "EDGES OUT"], [_row(graph, node.id) for node in graph.nodes])
+        incoming = Counter(edge.tgt.node for edge in graph.edges)
+        leaving = Counter(edge.src.node for edge in graph.edges)
+        rows = [[node.id, node.component, str(incoming[node.id]), str(leaving[node.id])] for node in graph.nodes]
+        print_table(["NODE", "COMPONENT", "EDGES IN", "EDGES OUT"], rows)
     for edge in graph.edges:
         click.echo(f"{edge.src} -> {edge.tgt}{_metadata(edge.metadata)}")
     for iip in graph.iips:
@@ -169,12 +173,6 @@ def _print(graph: Graph) -> None:
             click.echo(f"{kind} {export.name} = {export.ref}")
     for group in graph.groups:
         click.echo(f"group {group['name']}: {', '.join(group.get('nodes') or [])}")
-
-
-def _row(graph: Graph, node_id: str) -> list[str]:
-    incoming = sum(1 for edge in graph.edges if edge.tgt.node == node_id)
-    leaving = sum(1 for edge in graph.edges if edge.src.node == node_id)
-    return [node_id, graph.node(node_id).component, str(incoming), str(leaving)]
 
 
 def _metadata(metadata: Any) -> str:
@@ -223,11 +221,10 @@ def remarks(graph: Graph) -> list[str]:
     used = {ref.node for edge in graph.edges for ref in (edge.src, edge.tgt)}
     used |= {export.ref.node for export in (*graph.inports, *graph.outports)}
     found += [f"node {node.id} has no edge" for node in graph.nodes if node.id not in used]
-    labels = [str(edge) for edge in graph.edges]
-    found += [f"edge {label} is there more than once" for label in dict.fromkeys(labels) if labels.count(label) > 1]
-    ports = [str(iip.tgt) for iip in graph.iips]
-    found += [f"{port} has more than one IIP" for port in dict.fromkeys(ports) if ports.count(port) > 1]
-    return found
+    edges = Counter(str(edge) for edge in graph.edges)
+    found += [f"edge {edge} is there more than once" for edge, count in edges.items() if count > 1]
+    ports = Counter(str(iip.tgt) for iip in graph.iips)
+    return found + [f"{port} has more than one IIP" for port, count in ports.items() if count > 1]
 
 
 @command.command("diff")

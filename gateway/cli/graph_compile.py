@@ -35,6 +35,7 @@ def compile_command(graph: Path, components: Path, wire: str, embedded: bool, fo
     Example: gateway graph compile blink.fbp --components map.json --embedded --format c-header -o graph.h
     """
     from gateway.fbp.files import load_graph
+    from gateway.files import write_output
     from gateway.serial_link.codec import WIRES
     from gateway.serial_link.componentfiles import load_components
     from gateway.serial_link.upload import compile_stream
@@ -49,7 +50,7 @@ def compile_command(graph: Path, components: Path, wire: str, embedded: bool, fo
         sys.stdout.flush()
         return
     with writing(output):
-        output.write_bytes(data)
+        write_output(output, data)
 
 
 def render(stream: bytes, size: int, form: str, name: str) -> bytes:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from gateway.model import graph as g
 from gateway.model.edits import (
@@ -25,10 +27,9 @@ from gateway.model.edits import (
     RenameGroup,
     RenameNode,
     as_edit,
-    iips_at,
 )
-from gateway.model.graph import Graph, Metadata, Node
-from gateway.model.port import Direction
+from gateway.model.graph import Export, Graph, Iip, Metadata
+from gateway.model.port import Direction, PortRef
 
 
 def difference(before: Graph, after: Graph) -> tuple[Edit, ...]:
@@ -36,13 +37,10 @@ def difference(before: Graph, after: Graph) -> tuple[Edit, ...]:
 
     What changes its component is removed and added anew. The order of nodes and connections is not compared.
     """
-    edits: list[Edit] = []
-    gone = {node.id for node in before.nodes if not _stays(node, after)}
-    reached = before
-    for node in before.nodes:
-        if node.id in gone:
-            edits.append(RemoveNode(node.id))
-            reached = g.remove_node(reached, node.id)
+    wanted = {node.id: node.component for node in after.nodes}
+    gone = {node.id for node in before.nodes if wanted.get(node.id) != node.component}
+    edits: list[Edit] = [RemoveNode(node.id) for node in before.nodes if node.id in gone]
+    reached = g.remove_nodes(before, gone)
     kept = {node.id: node for node in reached.nodes}
     for node in after.nodes:
         if node.id not in kept:
@@ -59,13 +57,18 @@ def difference(before: Graph, after: Graph) -> tuple[Edit, ...]:
     return tuple(edits)
 
 
-def _stays(node: Node, after: Graph) -> bool:
-    return any(other.id == node.id and other.component == node.component for other in after.nodes)
-
-
 def _changes(before: Metadata, after: Metadata) -> Metadata:
-    changed = {key: value for key, value in after.items() if key not in before or before[key] != value}
+    changed = {key: value for key, value in after.items() if key not in before or not _same(before[key], value)}
     return {**{key: None for key in before if key not in after}, **changed}
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two values are one in JSON: 1, 1.0 and true are equal to Python, and not there."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(_same(value, other[key]) for key, value in one.items())
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return type(one) is type(other) and bool(one == other)
 
 
 def _edge_edits(before: Graph, after: Graph) -> list[Edit]:
@@ -83,29 +86,43 @@ def _edge_edits(before: Graph, after: Graph) -> list[Edit]:
 def _iip_edits(before: Graph, after: Graph) -> list[Edit]:
     """An inport whose IIPs changed gets all of them anew, because they are sent in order."""
     edits: list[Edit] = []
-    ports = dict.fromkeys([iip.tgt for iip in before.iips] + [iip.tgt for iip in after.iips])
-    for tgt in ports:
-        old, new = iips_at(before, tgt), iips_at(after, tgt)
-        if repr(old) != repr(new):  # by their text, because 1, 1.0 and true are equal to Python and not to JSON
+    ports: dict[PortRef, tuple[list[Iip], list[Iip]]] = {}
+    for side, graph in enumerate((before, after)):
+        for iip in graph.iips:
+            ports.setdefault(iip.tgt, ([], []))[side].append(iip)
+    for tgt, (old, new) in ports.items():
+        if not _same([_facts(iip) for iip in old], [_facts(iip) for iip in new]):
             edits += [RemoveIips(tgt)] if old else []
-            edits += new
+            edits += [AddIip(iip) for iip in new]
     return edits
+
+
+def _facts(iip: Iip) -> list[Any]:
+    return [iip.data, iip.metadata, iip.extra]
 
 
 def _export_edits(before: Graph, after: Graph, direction: Direction) -> list[Edit]:
     old = {export.name: export for export in before.exports(direction)}
     new = {export.name: export for export in after.exports(direction)}
-    edits: list[Edit] = [RemoveExport(direction, name) for name, export in old.items() if new.get(name) != export]
-    edits += [AddExport(direction, export) for name, export in new.items() if old.get(name) != export]
-    return edits
+    same = {name for name, export in old.items() if name in new and _is_same_export(export, new[name])}
+    edits: list[Edit] = [RemoveExport(direction, name) for name in old if name not in same]
+    return [*edits, *(AddExport(direction, export) for name, export in new.items() if name not in same)]
+
+
+def _is_same_export(one: Export, other: Export) -> bool:
+    return one.ref == other.ref and _same([one.metadata, one.extra], [other.metadata, other.extra])
 
 
 def _group_edits(before: Graph, after: Graph) -> list[Edit]:
     old = {str(group.get("name")): as_edit(group) for group in before.groups}
     new = {str(group.get("name")): as_edit(group) for group in after.groups}
-    edits: list[Edit] = [RemoveGroup(name) for name, group in old.items() if new.get(name) != group]
-    edits += [group for name, group in new.items() if old.get(name) != group]
-    return edits
+    same = {name for name, group in old.items() if name in new and _is_same_group(group, new[name])}
+    edits: list[Edit] = [RemoveGroup(name) for name in old if name not in same]
+    return [*edits, *(group for name, group in new.items() if name not in same)]
+
+
+def _is_same_group(one: AddGroup, other: AddGroup) -> bool:
+    return one.nodes == other.nodes and _same(one.metadata, other.metadata)
 
 
 def describe(edit: Edit) -> str:
