@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from benchmarks.feeder import GRAPH
@@ -254,15 +256,36 @@ def mosquitto_pub(broker: Mosquitto) -> float:
     return spent / messages * 1e6
 
 
-async def one_at_a_time(directory: Path, link: Path) -> Spent:
-    """Sends to an inport, each answered by the board before the next: how many a second, and what it costs."""
+async def one_at_a_time(directory: Path, link: Path) -> tuple[Spent, float]:
+    """Sends to an inport, each answered by the board before the next: what they take and cost; seconds of the median one."""
     async with sessions(directory / "state", [link]) as found:
         board_id, session = found[0]
         target = serial(board_id, "in")
-        cpu, clock = time.process_time(), time.monotonic()
+        cpu, began = time.process_time(), time.monotonic()
+        ends = [began]
         for n in range(REQUESTS):
             await session.publish(target, Message(f"r{n}", b"%d" % n))
-        return Spent(time.monotonic() - clock, time.process_time() - cpu, REQUESTS)
+            ends.append(time.monotonic())
+        spent = Spent(ends[-1] - began, time.process_time() - cpu, REQUESTS)
+        return spent, statistics.median(after - before for before, after in pairwise(ends))
+
+
+async def on_an_uno(fresh: Callable[[], Path], table: Table) -> None:
+    """The same with an emulated Uno. The median is shown too: on a busy machine single requests wait for milliseconds."""
+    link = fresh() / "tty"
+    uno = await asyncio.to_thread(lambda: Process("simulate", "--firmware", "uno", "--link", str(link)))
+    try:
+        await asyncio.to_thread(uno.wait_line, "board ready")
+        runs = [await one_at_a_time(fresh(), link) for _ in range(3)]
+    finally:
+        uno.stop()
+    spent, middle_s = max((run[0] for run in runs), key=lambda one: one.rate), min(run[1] for run in runs)
+    note = (
+        f"the line's limit with checksums: {CHECKED_LIMIT}, ratio {spent.rate / CHECKED_LIMIT:.2f}; >= 0.9, wanted 0.95"
+    )
+    note += f" (without: {LINE_LIMIT}, ratio {spent.rate / LINE_LIMIT:.2f}); the median request took "
+    note += f"{middle_s * 1e3:.2f} ms, ratio {1 / middle_s / CHECKED_LIMIT:.2f}"
+    table.row("... an emulated Uno at 115200 baud: requests/s, best of three", f"{spent.rate:,.0f}", note)
 
 
 async def run(directory: Path, broker: Mosquitto, table: Table) -> None:
@@ -291,21 +314,10 @@ async def run(directory: Path, broker: Mosquitto, table: Table) -> None:
     table.row("MQTT QoS 1 publish, CPU us/message", f"{alone.cpu_us:.1f}", note)
     table.row("... serial -> MQTT beside it", f"{with_boards.cpu_us / alone.cpu_us:.2f}", "<= 1.5, wanted 1.2")
     with feeder(directory / "one", 1) as boards:
-        spent = await one_at_a_time(fresh(), boards.links[0])
+        spent, _ = await one_at_a_time(fresh(), boards.links[0])
     table.row("requests one at a time, simulated board without a line: requests/s", f"{spent.rate:,.0f}", "")
     table.row("... CPU us/request", f"{spent.cpu_us:.0f}", "")
-    link = fresh() / "tty"
-    uno = await asyncio.to_thread(lambda: Process("simulate", "--firmware", "uno", "--link", str(link)))
-    try:
-        await asyncio.to_thread(uno.wait_line, "board ready")
-        spent = max([await one_at_a_time(fresh(), link) for _ in range(3)], key=lambda one: one.rate)
-    finally:
-        uno.stop()
-    note = (
-        f"the line's limit with checksums: {CHECKED_LIMIT}, ratio {spent.rate / CHECKED_LIMIT:.2f}; >= 0.9, wanted 0.95"
-    )
-    note += f" (without: {LINE_LIMIT}, ratio {spent.rate / LINE_LIMIT:.2f})"
-    table.row("... an emulated Uno at 115200 baud: requests/s, best of three", f"{spent.rate:,.0f}", note)
+    await on_an_uno(fresh, table)
 
 
 def main() -> None:
