@@ -15,10 +15,12 @@ from gateway.cli.status import ago
 @json_option
 @placed
 def command(here: Here, as_json: bool) -> None:
-    """List the paired boards and how they are. Without a running gateway their state is unknown.
+    """List the paired boards and how they are, and since when (FOR). Without a running gateway their state is unknown.
 
-    LINE is what was agreed on with the board beyond the stock protocol: packets numbered (seq), flow control (credit), checksums
-    (sum), floats (float), the board's own counters (count). Stock firmware's line is plain. --json has all counters.
+    IS tells a board that gets its graph from the gateway (managed) from one that is left alone (watched). LINE is what was
+    agreed on with the board beyond the stock protocol: packets numbered (seq), flow control (credit), checksums (sum), floats
+    (float), the board's own counters (count); stock firmware's line is plain. --json has the ports too, and all counters: the
+    gateway's, and the board's own (board_counters, null where it tells none).
     """
     found = entries(here)
     if as_json:

@@ -85,9 +85,6 @@ def command(
         boot_wait_s=boot_wait,
         ports=port_meanings(meanings, topics),
     )
-    warning = reset_warning(port, boot_wait)
-    if warning:
-        click.echo(warning, err=True)
     paired = pair(here, request)
     if as_json:
         print_json("device", paired)
@@ -95,17 +92,23 @@ def command(
     click.echo(summary(paired))
 
 
-def reset_warning(port: str, boot_wait: float | None) -> str:
-    """What will happen to a board when its port is opened; empty where nothing does."""
+def reset_warning(port: str, boot_wait: float | None, *, by_us: bool) -> str:
+    """What will happen to a board when its port is opened; empty where nothing does, and where we may not open it."""
     if "://" in port or not os.path.exists(port) or not os.path.realpath(port).startswith("/dev/tty"):
+        return ""
+    if by_us and not os.access(port, os.R_OK | os.W_OK):
         return ""
     wait = "for its boot" if boot_wait is None else f"{boot_wait:g} s for its boot"
     return f"opening {port}: this resets most boards (Linux raises DTR, whatever we ask for); waiting {wait}"
 
 
 def pair(here: Here, request: PairRequest) -> dict[str, Any]:
-    """Through the daemon when one runs, else by ourselves."""
-    if find_daemon(here) is not None:
+    """Through the daemon when one runs, else by ourselves. Says first what that does to the board."""
+    daemon = find_daemon(here)
+    warning = reset_warning(request.path, request.boot_wait_s, by_us=daemon is None)
+    if warning:
+        click.echo(warning, err=True)
+    if daemon is not None:
         import msgspec
 
         answer: dict[str, Any] = ask_one(here, "pair", timeout_s=TIMEOUT_S, request=msgspec.to_builtins(request))

@@ -8,6 +8,7 @@ from pytest_mock import MockerFixture
 
 from gateway.cli.common import edge_names
 from gateway.cli.main import main
+from gateway.cli.pair import reset_warning
 from gateway.cli.pair import summary as paired_line
 
 
@@ -38,6 +39,19 @@ def test_edges_of_boards_that_share_a_role_are_told_apart() -> None:
     twins = [{"id": f"serial:{board}.temp->mqtt:attic/temp", "label": "attic.temp->mqtt:attic/temp"} for board in "ab"]
     other = {"id": "serial:a.temp->mqtt:hall/in", "label": "attic.temp->hall.in"}
     assert edge_names([*twins, other], "id") == [twins[0]["id"], twins[1]["id"], "attic.temp->hall.in"]
+
+
+@pytest.mark.parametrize(
+    ("by_us", "may_open", "said"), [(True, True, True), (True, False, False), (False, False, True), (False, True, True)]
+)
+def test_what_opening_does_to_a_board_is_said_unless_we_may_not_open_it(
+    mocker: MockerFixture, *, by_us: bool, may_open: bool, said: bool
+) -> None:
+    mocker.patch("os.path.exists", return_value=True)
+    mocker.patch("os.access", return_value=may_open)
+    text = reset_warning("/dev/ttyACM0", 1.5, by_us=by_us)
+    assert text.startswith("opening /dev/ttyACM0: this resets most boards") is said
+    assert bool(text) is said
 
 
 def test_pairing_says_in_a_line_of_its_own_which_settings_are_gone() -> None:
