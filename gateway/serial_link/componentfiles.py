@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gateway.errors import ConfigError, NotFound
+from gateway.files import read_text
 from gateway.model.component import ComponentLibrary
 from gateway.serial_link.componentheaders import parse_component_sources
 from gateway.serial_link.componentmap import dump_component_map, parse_component_map
@@ -18,7 +19,7 @@ def load_components(path: Path) -> ComponentLibrary:
     ``NotFound`` or ``ConfigError``.
     """
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix in SOURCES)
+        files = sorted(file for file in path.iterdir() if file.suffix in SOURCES and file.is_file())
         library = parse_component_sources((str(file), _text(file)) for file in files)
         if not library.by_name:
             raise ConfigError(str(path), "", "none of its .hpp and .cpp files has a microflo_component comment")
@@ -39,8 +40,8 @@ def read_component_map(path: Path) -> str:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text("utf-8")
+        return read_text(path)
     except FileNotFoundError:
         raise NotFound(f"{path}: no such component map") from None
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigError(str(path), "", f"can't be read: {exc}") from exc
+    except OSError as exc:
+        raise ConfigError(str(path), "", f"can't be read: {exc.strerror}") from exc

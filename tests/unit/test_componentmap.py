@@ -143,3 +143,23 @@ def test_what_is_not_there_or_holds_nothing_is_told(tmp_path: Path) -> None:
         load_components(tmp_path / "none.json")
     with pytest.raises(ConfigError, match="microflo_component comment"):
         load_components(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["map.json", "part.hpp"])
+def test_a_file_that_is_too_long_for_components_is_not_read_to_its_end(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    with path.open("wb") as file:
+        file.truncate((16 << 20) + 1)
+    for read in (load_components, read_component_map):
+        with pytest.raises(ConfigError, match=f"{name}: can't be read: longer than 16777216 bytes"):
+            read(path)
+
+
+def test_what_is_no_text_is_told_and_the_mark_of_an_editor_is_none_of_the_map(tmp_path: Path) -> None:
+    path = tmp_path / "map.json"
+    path.write_bytes(b"\xff\xfe{")
+    with pytest.raises(ConfigError, match="no UTF-8 text"):
+        load_components(path)
+    path.write_text(DIMMER, "utf-8-sig")
+    assert list(load_components(path).by_name) == ["Dimmer"]
+    assert parse_component_map(read_component_map(path), "made") == load_components(path)
