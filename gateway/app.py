@@ -277,7 +277,8 @@ class App:
         await self._pump.inject(address, message)
 
     def _heard_mqtt(self, delivery: Delivery) -> None:
-        self._coordinator.announced(delivery.message.body, "mqtt", alive=not delivery.redelivered)
+        was_kept = delivery.redelivered or delivery.message.retain  # by the broker, for who knows how long
+        self._coordinator.announced(delivery.message.body, "mqtt", alive=not was_kept)
 
     def _heard_amqp(self, body: bytes, alive: bool = True) -> None:
         self._coordinator.announced(body, "amqp", alive=alive)

@@ -71,7 +71,8 @@ class Intake:
 
     What is to be done outside is left in ``ready`` (deliveries to hand out), ``acks`` (packet ids to acknowledge) and
     ``strangers`` (topics nobody here subscribed to). ``dots_are_slashes`` is set for a broker that takes ``a.b`` and gives
-    out ``a/b`` (RabbitMQ's MQTT plugin): there both are one topic.
+    out ``a/b`` (RabbitMQ's MQTT plugin): there both are one topic. While ``catching_up``, all that comes is what the broker had
+    kept from before, whoever claims it when.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Intake:
         self.acks: list[int] = []
         self.strangers: set[str] = set()
         self.dots_are_slashes = False
+        self.catching_up = False
         self._epoch = epoch
         self._instance = instance
         self._new_id = new_id
@@ -154,10 +156,11 @@ class Intake:
             incoming.properties, incoming.payload, incoming.retain, origin, self._new_id, self._wall_ms
         )
         share = [len(subscriptions)] if len(subscriptions) > 1 else None
+        again = incoming.again or self.catching_up
         for subscription in subscriptions:
             self._tag += 1
             self._origins[self._tag] = _Origin(incoming.mid, subscription, share)
-            delivery = Delivery(message, subscription.source, self._epoch, self._tag, incoming.again)
+            delivery = Delivery(message, subscription.source, self._epoch, self._tag, again)
             if subscription.unsettled < subscription.credit and not subscription.parked:
                 subscription.unsettled += 1
                 self.ready.append(delivery)

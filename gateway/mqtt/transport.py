@@ -21,6 +21,7 @@ from gateway.model.message import Delivery, Message, Outcome
 from gateway.mqtt.client import FAILED_FROM, NAME, Connection, Handlers, VersionRefused
 from gateway.mqtt.endpoint import connected, tls_context
 from gateway.mqtt.intake import Intake, subscription_id
+from gateway.mqtt.mark import Mark
 from gateway.mqtt.outbox import Limits, Outbox
 from gateway.mqtt.packets import Incoming, encode_puback
 from gateway.mqtt.settings import MqttSettings, settings_of
@@ -77,6 +78,8 @@ class MqttSession:
             lambda incoming: None, self._outbox.acknowledged, self._lost, lambda: None, self._outbox.confirmed
         )
         self.in_handlers = Handlers(self._intake.arrived, lambda mid, code: None, self._lost, self._look)
+        kept = f"gateway/{settings.instance}/kept/{_level(settings.client_id)}"
+        self._mark = Mark(kept, settings.instance, self._intake, self.in_handlers, self._outbox.submit)
 
     # -- what a session is -----------------------------------------------------------------------------------------
 
@@ -212,6 +215,7 @@ class MqttSession:
         self._check()
         self.in_handlers.published = self._intake.arrived
         self._incoming.forget(topic)
+        await self._mark.put(self._incoming)
 
     def _until_canary(self, topic: bytes, token: bytes) -> Callable[[Incoming], None]:
         without_dots = topic.replace(b".", b"/")
@@ -288,6 +292,7 @@ class MqttSession:
         self._down = down
         if self._give_up is not None:
             self._give_up.cancel()
+        self._mark.end()
         self._canary_back.set()
         if self._news is not None and not self._news.done():
             self._news.set_result(None)

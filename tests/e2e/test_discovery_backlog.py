@@ -142,3 +142,19 @@ def test_who_announced_itself_on_mqtt_while_the_gateway_was_away_is_there_when_i
         assert states(gateway)[ghost] == "unconfirmed"
         paho.mqtt.publish.single("fbp", body, qos=1, hostname="127.0.0.1", port=mosquitto.port)
         until("it is there", lambda: states(gateway)[ghost] == "alive")
+
+
+def test_an_announcement_that_the_broker_retains_does_not_say_that_its_sender_is_there(
+    mosquitto_own: Mosquitto, unique: str, tmp_path: Path
+) -> None:
+    name = unique.rstrip(".")
+    ghost = f"{name}ghost"
+    body = discovery(ghost, {"in": f"{ghost}/in"}, {})
+    config = f'[gateway]\ninstance = "{name}"\n[mqtt]\nurl = "{mosquitto_own.url}"\n[http]\nlisten = ""\n'
+    paho.mqtt.publish.single("fbp", body, qos=1, retain=True, hostname="127.0.0.1", port=mosquitto_own.port)
+    with gateway_with(tmp_path / "gateway", config) as gateway:
+        gateway.start()
+        until("it is known", lambda: ghost in states(gateway))
+        assert states(gateway)[ghost] == "unconfirmed"
+        paho.mqtt.publish.single("fbp", body, qos=1, retain=True, hostname="127.0.0.1", port=mosquitto_own.port)
+        until("it is there", lambda: states(gateway)[ghost] == "alive")

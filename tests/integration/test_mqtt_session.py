@@ -32,9 +32,10 @@ from gateway.errors import (
 from gateway.model.address import mqtt
 from gateway.model.message import Message, Outcome
 from gateway.mqtt import endpoint
+from gateway.mqtt import mark as mqtt_mark
 from gateway.mqtt import transport as mqtt_transport
 from gateway.mqtt.transport import MqttConnector, MqttSession, MqttSettings
-from tests.support.mosquitto import Mosquitto
+from tests.support.mosquitto import CONFIG, Mosquitto
 from tests.support.proxy import Proxy
 from tests.support.taker import Taker, taking
 from tests.support.wait import soon
@@ -323,6 +324,43 @@ async def test_a_backlog_larger_than_any_window_does_not_keep_the_canary_away(
             await taker.until(at + 1)
             session.settle_soon(taker.got[at], Outcome.ACCEPTED)
         assert taker.bodies == [b"%d" % n for n in range(5000)]
+
+
+@pytest.mark.parametrize("most", [0, 50], ids=["all of it kept", "its row full, our mark lost"])
+async def test_all_that_the_broker_kept_is_known_for_that_and_what_comes_later_is_new(
+    tmp_path: Path, unique: str, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    """It gives 20 at a time, as Mosquitto does by itself to who speaks 3.1.1."""
+    monkeypatch.setattr(mqtt_mark, "MARK_AGAIN_S", 0.2)
+    source = mqtt(f"{unique}/a")
+    config = CONFIG.replace("inflight_messages 1000", "inflight_messages 20")
+    broker = Mosquitto(tmp_path, config=config.replace("queued_messages 0", f"queued_messages {most}"))
+    broker.start()
+    connector = MqttConnector(settings_for(broker.port, unique, version="3.1.1"))
+    try:
+        with outside(broker.port) as other:
+            async with connector.connect() as session, taking(session) as taker:
+                await session.subscribe(source, 10)
+                await other.publish(source.name, b"before")
+                await taker.until(1)
+                assert not taker.got[0].redelivered
+                session.settle_soon(taker.got[0], Outcome.ACCEPTED)
+            await other.publish(source.name, *(b"%d" % n for n in range(100)))
+            async with connector.connect() as session, taking(session) as taker:
+                await session.subscribe(source, 10)
+                settled = 0
+                while not (taker.got and not taker.got[-1].redelivered):
+                    await other.publish(source.name, b"new")
+                    await taker.until(settled + 1)
+                    for delivery in taker.got[settled:]:
+                        session.settle_soon(delivery, Outcome.ACCEPTED)
+                    settled = len(taker.got)
+            kept = [one for one in taker.got if one.message.body != b"new"]
+            assert all(one.redelivered for one in kept)
+            assert len(kept) >= most if most else len(kept) == 100
+            assert [one.message.body for one in kept] == [b"%d" % n for n in range(len(kept))]
+    finally:
+        broker.stop()
 
 
 async def test_a_source_that_no_edge_wants_any_more_is_dropped_at_the_broker(

@@ -305,6 +305,22 @@ def test_a_broker_that_sends_more_than_it_was_told_is_not_read_until_enough_is_s
     assert len(taken) > MOST_UNSETTLED // 2
 
 
+def test_until_it_has_caught_up_all_that_comes_was_kept() -> None:
+    core = intake()
+    core.catching_up = True
+    core.subscribe(mqtt("a"), 1)
+    for mid in (1, 2):
+        core.arrived(incoming("a", mid))
+    core.catching_up = False
+    core.arrived(incoming("a", 3))
+    kept = []
+    for _ in range(3):
+        (delivery,) = ready(core)
+        kept.append(delivery.redelivered)
+        core.settle(delivery, Outcome.ACCEPTED)
+    assert kept == [True, True, False]
+
+
 def test_what_the_broker_kept_waits_for_its_subscription() -> None:
     core = intake()
     core.arrived(incoming("a", 1))
