@@ -45,8 +45,7 @@ GRAMMAR = r"""
     STRING: /"(\\.|[^"\\\n])*"/
     NUMBER: /-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?(?![A-Za-z0-9_.])/
     CONSTANT.3: "true" | "false" | "null"
-    WORD.2: /[A-Za-z_](?:[A-Za-z0-9_.]|-(?!>))*\[[0-9]{1,9}\]/
-          | /([A-Za-z_](?:[A-Za-z0-9_.]|-(?!>))*)?\([A-Za-z0-9\/_-]*(?::[A-Za-z0-9\/=_,]+)?\)/
+    WORD.2: /([A-Za-z_](?:[A-Za-z0-9_.]|-(?!>))*)?(?:\[[0-9]{1,9}\]|\([A-Za-z0-9\/_-]*(?::[A-Za-z0-9\/=_,]+)?\))/
           | /[A-Za-z_](?:[A-Za-z0-9_.]|-(?!>))*(?![A-Za-z0-9_.\[(]|-(?!>))/
     %ignore COMMENT
     %ignore " "
@@ -110,6 +109,8 @@ def _element(tree: Tree[Token], text: str) -> Element:
         return Element(line, column, json=text[first.meta.start_pos : first.meta.end_pos])
     if first.type == "TEXT":
         return Element(line, column, text=str(first)[1:-1].replace("\\'", "'"))
+    if len(tree.children) == 1 and first.startswith("["):  # an index without its port, alone: a list of one number
+        return Element(line, column, json=str(first))
     return Element(line, column, words=tuple(str(word) for word in tree.children))
 
 
