@@ -215,7 +215,7 @@ async def test_a_file_that_is_no_port_is_told(tmp_path: Path) -> None:
 async def test_a_busy_port_is_told_with_its_holder(tmp_path: Path) -> None:
     async with simulated(tmp_path / "tty"):
         holder = await asyncio.create_subprocess_exec(
-            "flock", "--exclusive", str(tmp_path / "tty"), "-c", "echo held; read line", stdin=-1, stdout=-1
+            "flock", "--close", "--exclusive", str(tmp_path / "tty"), "-c", "echo held; read line", stdin=-1, stdout=-1
         )
         assert holder.stdout is not None
         await holder.stdout.readline()

@@ -21,8 +21,8 @@ from gateway.simulator.pty import SimulatedBoard
 from tests.support.boards import LOOP_GRAPH, request, simulated
 from tests.support.sysfs import UsbTree
 
-QUICKLY = SerialSection(boot_wait_s=0.0, request_timeout_s=0.02)
-EVERY_BOARD = SerialSection(boot_wait_s=0.0, request_timeout_s=0.02, usb_reauthorise=True)
+AT_ONCE = SerialSection(boot_wait_s=0.0)
+EVERY_BOARD = SerialSection(boot_wait_s=0.0, usb_reauthorise=True)
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +56,7 @@ class Silent:
 
 
 @asynccontextmanager
-async def silent(tmp_path: Path, settings: SerialSection = QUICKLY) -> AsyncIterator[Silent]:
+async def silent(tmp_path: Path, settings: SerialSection = AT_ONCE) -> AsyncIterator[Silent]:
     async with simulated(tmp_path / "tty") as board:
         usb = UsbTree(tmp_path / "sys", tmp_path / "tty")
         boards = Boards(
