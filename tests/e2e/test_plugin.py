@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from gateway.model.address import mqtt
+from gateway.model.message import Message, Outcome
+from gateway.mqtt.transport import MqttConnector, MqttSettings
 from tests.support.clients import AmqpParticipant, discovery
 from tests.support.gateway import Gateway, SimulatedBoard, gateway_with, pair_thermometer, simulated_board, until
 from tests.support.peer import MqttPeer
 from tests.support.rabbitmq import BothSides
+from tests.support.taker import taking
 from tests.support.traffic import send_until_there
 
 CONFIG = """\
@@ -95,3 +101,28 @@ def without_dots(topic: str) -> str:
 def fan_runs(board: SimulatedBoard) -> bool:
     """Whether pin 7 is on."""
     return bool(board.ask("get 7")["value"] == 1)
+
+
+async def test_what_the_plugin_kept_for_us_is_told_from_what_is_new(rabbitmq_with_mqtt: BothSides, unique: str) -> None:
+    parts = urlsplit(rabbitmq_with_mqtt.mqtt_url)
+    assert parts.hostname
+    assert parts.port
+    name = unique.rstrip(".")
+    settings = MqttSettings(parts.hostname, parts.port, client_id=f"{name}.own", instance=name)
+    source, kept = mqtt(f"{name}/a"), [b"%d" % number for number in range(100)]
+    connector = MqttConnector(settings)
+    async with connector.connect() as session:
+        await session.subscribe(source, 10)
+    async with MqttConnector(replace(settings, client_id=f"{name}.other")).connect() as other:
+        for body in kept:
+            await other.publish(source, Message(body.decode(), body))
+        async with connector.connect() as session, taking(session) as taker:
+            await session.subscribe(source, 10)
+            settled = 0
+            while not (taker.got and not taker.got[-1].redelivered):
+                await other.publish(source, Message("new", b"new"))
+                await taker.until(settled + 1)
+                for delivery in taker.got[settled:]:
+                    session.settle_soon(delivery, Outcome.ACCEPTED)
+                settled = len(taker.got)
+        assert [one.message.body for one in taker.got if one.redelivered][: len(kept)] == kept
