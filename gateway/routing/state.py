@@ -166,6 +166,7 @@ class RouterState:
         """A message came to rest in the spool, where a person finds it."""
         item.done = True
         for key in item.keys:
+            self._seen.add(key)
             self._underway.pop(key, None)
         self._effects.append(ev.Bury(item.seq, item.reason, item.attempts))
         self._effects.append(ev.AnnounceDead(item.lane.binding.id, item.message, item.reason))

@@ -260,6 +260,15 @@ def test_a_duplicate_of_what_is_committed_is_settled_and_not_taken_again() -> No
     assert kinds(bench.deliver("a")) == ["Settle"]
 
 
+def test_a_duplicate_of_a_dead_letter_that_rests_in_the_spool_is_no_second_one() -> None:
+    """Its source gives it again where the connection was lost before it was settled there."""
+    bench = Bench([edge(max_message_bytes=3)])
+    assert bench.settle_down(bench.deliver("a", body=b"long")) == []
+    assert kinds(bench.deliver("a", body=b"long")) == ["Settle"]
+    counters = bench.lane().counters
+    assert (len(bench.disk), counters.dead, counters.duplicates) == (1, 1, 1)
+
+
 def test_the_same_message_passes_to_two_target_ports() -> None:
     bench = Bench([edge("one"), edge("two", CLOUD)])
     assert published(bench.deliver("a")) == ["a", "a"]
