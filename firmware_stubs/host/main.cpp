@@ -178,6 +178,11 @@ void listen() {
     for (ssize_t i = 0; i < count; i++) board.receive(bytes[i], backend::millis());
 }
 
+bool more_to_hear() {
+    pollfd watched = {wire.master, POLLIN, 0};
+    return poll(&watched, 1, 0) > 0 && (watched.revents & POLLIN);
+}
+
 void serve() {
     bool heard = false;
     while (!ended) {
@@ -191,11 +196,9 @@ void serve() {
         if (poll(watched, 2, timeout) < 0 && errno != EINTR) return;
         if (watched[0].revents && !requests_read(obey)) return;
         heard = wire.master >= 0 && (watched[1].revents & POLLIN) && !deaf;
-        if (heard) {
-            listen();
-        } else if (!stands_still()) {
-            board.turn(backend::millis());
-        }
+        if (heard) listen();
+        // Its turn comes before its answer is out: else a fast host's next request could be answered first.
+        if (!stands_still() && !(heard && more_to_hear())) board.turn(backend::millis());
         flush();
     }
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -14,7 +15,7 @@ import threading
 import time
 import tty
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -93,23 +94,33 @@ def emulator() -> Path:
 
 def built(name: str, make_it: Callable[[Path], None]) -> Path:
     """The directory of this name in the cache. Made aside and renamed: another test run may want it at this moment."""
-    directory = CACHE / name
-    if directory.exists():
-        directory.touch()
-        return directory
     CACHE.mkdir(parents=True, exist_ok=True)
-    for old in CACHE.iterdir():
-        if time.time() - old.stat().st_mtime > KEPT_S:
-            shutil.rmtree(old, ignore_errors=True)
-    aside = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=CACHE))
+    directory = CACHE / name
+    with cache_locked():
+        if directory.exists():
+            os.utime(directory)
+            return directory
+        for old in CACHE.iterdir():
+            if old.is_dir() and time.time() - old.stat().st_mtime > KEPT_S:
+                shutil.rmtree(old, ignore_errors=True)
+        aside = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=CACHE))
     try:
         with missing_tools_fail():
             make_it(aside)
-        with suppress(OSError):  # another run was faster
-            aside.rename(directory)
+        with cache_locked():
+            if not directory.exists():  # else another run was faster
+                aside.rename(directory)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return directory
+
+
+@contextmanager
+def cache_locked() -> Iterator[None]:
+    """No other test run looks at what there is, or takes anything away, meanwhile."""
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def sources_hash(text: str) -> str:
@@ -239,10 +250,9 @@ class HostEnd:
         data = b""
         deadline = time.monotonic() + timeout_s
         while len(data) < count:
-            left = deadline - time.monotonic()
-            assert left > 0, f"only {data.hex()} of {count} bytes came"
-            if select.select([self._fd], [], [], left)[0]:
-                data += os.read(self._fd, count - len(data))
+            left = max(0.0, deadline - time.monotonic())  # a test that stood still finds the bytes there all the same
+            assert select.select([self._fd], [], [], left)[0], f"only {data.hex()} of {count} bytes came"
+            data += os.read(self._fd, count - len(data))
         return data
 
     def quiet(self, for_s: float) -> bool:
@@ -254,7 +264,6 @@ class HostEnd:
         deadline = time.monotonic() + timeout_s
         while not until():
             now = time.monotonic()
-            assert now < deadline, f"after {timeout_s:.0f} s still not; the last events: {self.events[-5:]}"
             self._flush()
             due = self.link.deadline
             wait = min(deadline, due if due is not None else deadline) - now
@@ -264,6 +273,8 @@ class HostEnd:
                 self.link.tick(time.monotonic())
             self._flush()
             self.events += self.link.events()
+            late = now >= deadline  # asked before: it may have come about while this process stood still
+            assert not late or until(), f"after {timeout_s:.0f} s still not; the last events: {self.events[-5:]}"
 
     def _flush(self) -> None:
         data = self.link.data_to_send()
