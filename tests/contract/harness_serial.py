@@ -55,7 +55,8 @@ class SerialHarness:
         self._heard: list[bytes] = []
         self._news = asyncio.Event()
         self.board = SimulatedBoard(self._make, link)
-        self.boards = Boards(state, SerialSection(), on_change=lambda: None, on_running=lambda board_id: None)
+        settings = SerialSection(request_timeout_s=5.0)
+        self.boards = Boards(state, settings, on_change=lambda: None, on_running=lambda board_id: None)
 
     def _make(self, now: float) -> Board:
         heard, news = self._heard, self._news

@@ -72,7 +72,7 @@ class Gateway:
         self.usb = usb
         self.boards = Boards(
             state,
-            SerialSection(boot_wait_s=0.0),
+            SerialSection(boot_wait_s=0.0, request_timeout_s=5.0),
             on_change=lambda: None,
             on_running=lambda board_id: None,
             ports=Ports(usb.scan),

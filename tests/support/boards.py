@@ -105,10 +105,10 @@ def request(
 class Registry:
     """The boards of one state directory, with what they told.
 
-    ``request_timeout_s`` should be long where the board is a process of its own: it may get no time for a while.
+    ``request_timeout_s`` is long: a board here, or the kernel's pty before it, may get no time for a while.
     """
 
-    def __init__(self, state: Path, request_timeout_s: float = SerialSection().request_timeout_s) -> None:
+    def __init__(self, state: Path, request_timeout_s: float = 5.0) -> None:
         self.changes = 0
         self.on_change: Callable[[], None] = lambda: None
         self.restarted: list[str] = []
