@@ -15,7 +15,7 @@ help:
 	@echo 'make bench                how fast it is, beside a peer in the same run'
 
 demo:
-	@tools/setup.sh embedded,uvloop,demo $(SERVERS)
+	@tools/setup.sh embedded,uvloop $(SERVERS)
 	@DEMO_SECONDS='$(DEMO_SECONDS)' exec $(BIN)/python -m examples.demo
 
 # Most tests wait for brokers and boards: three workers keep two cores busy. A file stays on one worker, for its servers.

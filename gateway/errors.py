@@ -2,7 +2,7 @@
 
 An error carries its facts as attributes; ``str()`` of it is the whole message for a person: one line
 that names the place and the remedy. Exceptions of client libraries are translated in the one module
-that imports the library, so that nobody above a shell names a paho, sqlite3 or serial exception.
+that imports the library, so that nobody above a shell names a paho, aio-pika or serial exception.
 """
 
 from __future__ import annotations

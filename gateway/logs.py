@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 TEXT = "%(levelname)-7s %(message)s"
-CHATTY = ("amqtt", "transitions", "aiohttp.access")
+CHATTY = ("aiormq", "aio_pika", "amqtt", "transitions", "aiohttp.access")
 """Libraries whose own lines would say again, and worse, what ours say."""
 
 MOST_ALIKE = 10

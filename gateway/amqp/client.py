@@ -1,16 +1,27 @@
-"""A connection to an AMQP broker while it lasts, and what is declared over it. ``Wire`` carries what goes over it."""
+"""A connection to an AMQP broker: aio-pika opens it and keeps it alive, ``Wire`` carries what goes over it.
+
+The one home of aio-pika. The plain connection, not the robust one: two layers that reconnect would hide when a delivery
+tag has died, and ours is the one with the spool.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import aio_pika
+from aio_pika.abc import ConnectionParameter
+from aiormq.connection import TransportFactory
+from yarl import URL
 
 from gateway.amqp import methods
 from gateway.amqp.frames import Method
-from gateway.amqp.greeting import Greeting
 from gateway.amqp.settings import AmqpSettings, Host
 from gateway.amqp.topology import Arguments
 from gateway.amqp.wire import NAME, Channel, ChannelRefused, Wire
@@ -21,6 +32,34 @@ CLOSE_TIMEOUT_S = 5.0
 NOT_FOUND = 404
 NOT_ALLOWED = (403, 530)
 """Closing codes that only a person can mend: wrong password, no such vhost, no permission for it."""
+
+for _library in ("aio_pika", "aiormq"):
+    logging.getLogger(_library).setLevel(logging.CRITICAL)  # whatever happens is said once, by us
+
+
+class _Connection(aio_pika.Connection):
+    """aio-pika's own connection, which hands one more argument on to the library below it."""
+
+    PARAMETERS = (
+        *aio_pika.Connection.PARAMETERS,
+        ConnectionParameter(name="transport_factory", parser=lambda factory: factory, is_kwarg=True),
+    )
+
+
+class _OurTransport(TransportFactory):
+    """Makes the connection's transport, with the wire in it."""
+
+    def __init__(self, wire: Wire, host: Host, context: ssl.SSLContext | None) -> None:
+        self._wire, self._host, self._context = wire, host, context
+
+    async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Open the socket. What it raises is translated in ``connected``."""
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_connection(
+            lambda: self._wire, self._host.host, self._host.port, ssl=self._context
+        )
+        reader = self._wire.reader
+        return reader, asyncio.StreamWriter(transport, self._wire, reader, loop)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +73,9 @@ class QueueState:
 class Client:
     """A connection while it lasts."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: Wire, broker_version: str) -> None:
         self.wire = wire
-        self.broker_version = wire.greeting.broker_version
+        self.broker_version = broker_version
         self._channel: Channel | None = None
         self._lock = asyncio.Lock()
 
@@ -114,26 +153,41 @@ class Client:
 async def connected(host: Host, settings: AmqpSettings, purpose: str) -> AsyncIterator[Client]:
     """A connection to one host. ``purpose`` is shown in the broker's list of connections. ``TransportDown`` if not."""
     loop = asyncio.get_running_loop()
+    wire = Wire(loop)
     try:  # anew for every connection: certificates are renewed while we run
         context = await loop.run_in_executor(None, tls_context, settings) if host.tls else None
     except ConfigError as exc:
         raise AccessRefused(NAME, f"{exc.key}: {exc.problem}") from exc
     name = f"gateway {settings.instance} {purpose}"
-    wire = Wire(loop, Greeting(host.user, host.password, host.vhost, settings.heartbeat_s, name))
+    connection = _Connection(
+        _url(host, settings.heartbeat_s),
+        client_properties={"connection_name": name, "product": "microflo-gateway"},
+        transport_factory=_OurTransport(wire, host, context),
+    )
     try:
         try:
-            async with asyncio.timeout(settings.connect_timeout_s) as patience:
-                await loop.create_connection(lambda: wire, host.host, host.port, ssl=context)
-                opened = await wire.opened
-        except OSError as exc:
-            if patience.expired():
-                raise ConnectFailed(NAME, f"{host} did not answer within {settings.connect_timeout_s:.0f} s") from exc
-            raise _unreachable(exc, host) from exc
-        if not opened:
-            raise _refused(wire, host)
-        yield Client(wire)
+            async with asyncio.timeout(settings.connect_timeout_s):
+                await connection.connect()
+        except TimeoutError as exc:
+            raise ConnectFailed(NAME, f"{host} did not answer within {settings.connect_timeout_s:.0f} s") from exc
+        except (aio_pika.exceptions.AMQPError, OSError, RuntimeError, StopAsyncIteration) as exc:
+            raise _explained(
+                exc, wire, host
+            ) from exc  # the last: aiormq's word for an end in the middle of the greeting
+        assert connection.transport is not None
+        underlay: Any = connection.transport.connection
+        wire.channel_max = underlay.connection_tune.channel_max
+        wire.frame_max = underlay.connection_tune.frame_max
+        version = underlay.server_properties.get("version", "")
+        yield Client(wire, version.decode() if isinstance(version, bytes) else str(version))
     finally:
-        await wire.end(CLOSE_TIMEOUT_S)
+        wire.flush()
+        try:
+            with suppress(TimeoutError, aio_pika.exceptions.AMQPError, OSError, RuntimeError):
+                async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                    await connection.close()
+        finally:  # whoever is cancelled while he says good-bye leaves no socket open either
+            wire.fail("closed")
 
 
 def tls_context(settings: AmqpSettings) -> ssl.SSLContext:
@@ -141,17 +195,29 @@ def tls_context(settings: AmqpSettings) -> ssl.SSLContext:
     return client_context(NAME, settings.ca_file, settings.cert_file, settings.key_file)
 
 
-def _unreachable(exc: OSError, host: Host) -> TransportDown:
+def _url(host: Host, heartbeat_s: int) -> URL:
+    user, password = quote(host.user, safe=""), quote(host.password.reveal(), safe="")
+    name = f"[{host.host}]" if ":" in host.host else host.host
+    vhost = quote(host.vhost, safe="") if host.vhost != "/" else ""
+    return URL(f"amqp://{user}:{password}@{name}:{host.port}/{vhost}?heartbeat={heartbeat_s}", encoded=True)
+
+
+def _explained(exc: Exception, wire: Wire, host: Host) -> TransportDown:
+    if wire.close_code in NOT_ALLOWED or isinstance(exc, aio_pika.exceptions.ProbableAuthenticationError):
+        why = (wire.reason or _text(exc)).rstrip(".")
+        remedy = "check the user and vhost in amqp.url, and amqp.password_file"
+        return AccessRefused(NAME, f"{host}, user {host.user}, vhost {host.vhost}: {why}; {remedy}")
     if isinstance(exc, ssl.SSLCertVerificationError):
         return AccessRefused(
             NAME,
             f"{host}: the broker's certificate is not trusted: {exc.verify_message}; name its authority in amqp.ca_file",
         )
-    return ConnectFailed(NAME, f"{host}: {exc.strerror or exc}")
+    if isinstance(exc, OSError) and exc.strerror:
+        return ConnectFailed(NAME, f"{host}: {exc.strerror}")
+    return ConnectFailed(NAME, f"{host}: {wire.reason or _text(exc)}")
 
 
-def _refused(wire: Wire, host: Host) -> TransportDown:
-    if wire.close_code in NOT_ALLOWED or wire.greeting.refused:
-        remedy = "check the user and vhost in amqp.url, and amqp.password_file"
-        return AccessRefused(NAME, f"{host}, user {host.user}, vhost {host.vhost}: {wire.reason.rstrip('.')}; {remedy}")
-    return ConnectFailed(NAME, f"{host}: {wire.reason}")
+def _text(exc: BaseException) -> str:
+    if isinstance(exc, StopAsyncIteration):
+        return "the broker closed the connection in the middle of the greeting"
+    return str(exc.args[0]) if exc.args and exc.args[0] else type(exc).__name__

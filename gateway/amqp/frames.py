@@ -1,7 +1,8 @@
 """AMQP 0-9-1 frames and the few methods of the hot paths, as bytes (numbers: the protocol's XML specification).
 
-A message is one publish or one deliver, a header and its body; those, their acknowledgements, and what opens and closes
-their channels are encoded here, because a general library needs ten times as long for them.
+Connecting is aio-pika's. A message is one publish or one deliver, a header and its body; those, their
+acknowledgements, and what opens and closes their channels are encoded here, because a general library needs ten times
+as long for them.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ HEARTBEAT_FRAME = b"\x08\x00\x00\x00\x00\x00\x00\xce"
 Method = tuple[int, int]
 """A method's class and number."""
 
-CONNECTION_CLOSE, CONNECTION_CLOSE_OK = (10, 50), (10, 51)
+CONNECTION_CLOSE: Method = (10, 50)
 CONNECTION_BLOCKED: Method = (10, 60)
 CONNECTION_UNBLOCKED: Method = (10, 61)
 CHANNEL_OPEN, CHANNEL_OPEN_OK = (20, 10), (20, 11)
@@ -191,7 +192,7 @@ PROPERTIES_AT = _HEADER.size
 
 
 def close_arguments(code: int = 200, text: str = "done") -> bytes:
-    """``channel.close`` or ``connection.close`` in order."""
+    """``channel.close`` in order."""
     return _U16.pack(code) + short_text(text) + b"\0\0\0\0"
 
 

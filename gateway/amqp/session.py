@@ -160,7 +160,7 @@ class AmqpSession:
         self._publisher.flush()
 
     def _watch(self) -> None:
-        """Give up a broker that is silent: nobody else would notice, when nothing is sent."""
+        """aio-pika would notice a silent broker after more than three heartbeats."""
         limit_s = self._settings.heartbeat_s * SILENT_HEARTBEATS
         for client in (self._publishing, self._consuming):
             if self._loop.time() - client.wire.heard_at > limit_s:

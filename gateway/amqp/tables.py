@@ -33,11 +33,8 @@ _I64 = struct.Struct(">q")
 _DECIMAL = struct.Struct(">BI")
 
 
-Plain: TypeAlias = "str | int | bool | Mapping[str, Plain]"
-
-
-def encode_table(table: Mapping[str, Plain]) -> bytes:
-    """A table of texts, truths, whole numbers of up to 64 bit and such tables, its length in front."""
+def encode_table(table: Mapping[str, str | int | bool]) -> bytes:
+    """A table of texts, truths and whole numbers of up to 64 bit, its length in front."""
     parts = []
     for name, value in table.items():
         key = name.encode()
@@ -46,10 +43,8 @@ def encode_table(table: Mapping[str, Plain]) -> bytes:
             parts.append(key + (b"t\1" if value else b"t\0"))
         elif isinstance(value, int):
             parts.append(key + b"l" + _I64.pack(value))
-        elif isinstance(value, str):
-            parts.append(text_field(key, value))
         else:
-            parts.append(key + b"F" + encode_table(value))
+            parts.append(text_field(key, value))
     data = b"".join(parts)
     return _U32.pack(len(data)) + data
 

@@ -1,4 +1,9 @@
-"""One AMQP connection on the loop: its greeting, its heartbeats, its end, and each frame to the channel it belongs to."""
+"""One AMQP connection shared by aio-pika and us: each frame to whom it belongs.
+
+aio-pika's own library lets its user make the connection's transport (``transport_factory``). Ours looks at every frame's
+head: channel 0, the connection's own (handshake, heartbeats, close), is aio-pika's; all others are ours. Both write whole
+frames to one socket.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +13,6 @@ from collections.abc import Callable
 from typing import Protocol, cast
 
 from gateway.amqp import frames
-from gateway.amqp.greeting import PROTOCOL, Greeting
 from gateway.errors import ConnectionLost, TransportDown
 
 NAME = "amqp"
@@ -20,6 +24,7 @@ NO_CHANNEL_LEFT = 0
 """Our own code for that; the broker's begin at 300."""
 
 RPC_TIMEOUT_S = 20.0
+FEED_HEARTBEAT_S = 5.0
 
 
 class ChannelRefused(TransportDown):
@@ -40,85 +45,92 @@ class FrameHandler(Protocol):
         """The connection is gone."""
 
 
-class Wire(asyncio.Protocol):
-    """The connection's bytes. ``opened`` is done when the greeting is over, and says whether it ended well; ``lost`` is done
-    when the connection is gone; ``blocked`` says why the broker takes nothing.
-    """
+class Wire(asyncio.StreamReaderProtocol):
+    """The connection's bytes. ``lost`` is done when it is gone; ``blocked`` says why the broker takes nothing."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, greeting: Greeting) -> None:
-        self.greeting = greeting
-        self.opened: asyncio.Future[bool] = loop.create_future()
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.reader = asyncio.StreamReader(loop=loop)
+        super().__init__(self.reader, loop=loop)
         self.lost: asyncio.Future[TransportDown] = loop.create_future()
         self.blocked = ""
         self.on_flow: Callable[[], None] = lambda: None
-        self.close_code = 0
-        self.reason = ""
-        self.heard_at = loop.time()
+        self.channel_max = 0
+        self.frame_max = 0
         self._loop = loop
         self._socket: asyncio.Transport | None = None
-        self._beating: asyncio.TimerHandle | None = None
         self._rest = b""
-        self._is_full = False
+        self._raw = False
+        self._paused = False
+        self.close_code = 0
+        self.reason = ""
+        self._fed_at = 0.0
+        self.heard_at = loop.time()
         self._handlers: dict[int, FrameHandler] = {}
         self._next_number = 1
         self._unsent: list[bytes] = []
-
-    @property
-    def frame_max(self) -> int:
-        """Bytes of the longest frame; 0 for no limit."""
-        return self.greeting.frame_max
 
     # -- the transport -----------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is open."""
         self._socket = cast(asyncio.Transport, transport)  # uvloop's is one by its methods, not by its class
-        self._socket.write(PROTOCOL)
+        super().connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is closed: everybody who waits for something hears of it."""
-        if self._beating is not None:
-            self._beating.cancel()
-        where = "" if self.greeting.done else " in the middle of the greeting"
-        self.reason = self.reason or (f"connection lost: {exc}" if exc else f"the broker closed the connection{where}")
-        problem = ConnectionLost(NAME, self.reason)
+        reason = self.reason or (f"connection lost: {exc}" if exc else "the broker closed the connection")
+        problem = ConnectionLost(NAME, reason)
         if not self.lost.done():
             self.lost.set_result(problem)
-        if not self.opened.done():
-            self.opened.set_result(False)
         handlers, self._handlers = list(self._handlers.values()), {}
         for handler in handlers:
             handler.lost(problem)
+        super().connection_lost(exc)
 
     def pause_writing(self) -> None:
         """The socket's buffer is full."""
-        self._is_full = True
+        self._paused = True
+        super().pause_writing()
 
     def resume_writing(self) -> None:
         """It has room again."""
-        self._is_full = False
+        self._paused = False
+        super().resume_writing()
         self.on_flow()
 
     def data_received(self, data: bytes) -> None:
         """Frames, in whatever pieces they come."""
         if self._rest:
             data = self._rest + data
-        if data[0] not in frames.FRAME_KINDS:
-            self.fail("no AMQP 0-9-1 is spoken there")
+        if self._raw or data[0] not in frames.FRAME_KINDS:
+            self._raw = True  # no AMQP frame: aio-pika says what it is
+            self._rest = b""
+            super().data_received(data)
             return
         done = 0
+        others: list[bytes] = []
         try:
             for kind, channel, start, done in frames.split(data):
                 handler = self._handlers.get(channel)
                 if handler is not None:
                     handler.receive(kind, data[start + 7 : done - 1])
-                elif channel == 0 and kind == frames.METHOD:
-                    self._control(data[start + 7 : done - 1])
+                elif channel == 0:
+                    if kind == frames.METHOD:
+                        self._control(data[start + 7 : done - 1])
+                    others.append(data[start:done])
         except (ValueError, IndexError, struct.error) as exc:
             self.fail(f"the broker sent no AMQP: {exc}")
             return
         self._rest = data[done:]
-        self.heard_at = self._loop.time()
+        self._feed(others)
+
+    def _feed(self, others: list[bytes]) -> None:
+        """What is aio-pika's. It takes a connection without frames for a dead one, so it hears of ours too."""
+        now = self.heard_at = self._loop.time()
+        if not others and now - self._fed_at < FEED_HEARTBEAT_S:
+            return
+        self._fed_at = now
+        super().data_received(b"".join(others) or frames.HEARTBEAT_FRAME)
 
     def _control(self, payload: bytes) -> None:
         name = frames.method_name(payload)
@@ -131,46 +143,6 @@ class Wire(asyncio.Protocol):
         elif name == frames.CONNECTION_CLOSE:
             self.close_code, text = frames.read_close(payload)
             self.reason = f"the broker closed the connection: {text} ({self.close_code})"
-            self._send(frames.CONNECTION_CLOSE_OK)
-            self._hang_up()
-        elif name == frames.CONNECTION_CLOSE_OK:
-            self._hang_up()
-        else:
-            self._greet(name, payload)
-
-    def _greet(self, name: frames.Method, payload: bytes) -> None:
-        try:
-            answers = self.greeting.receive(name, payload)
-        except ValueError as exc:
-            self.fail(str(exc))
-            return
-        for answer, arguments in answers:
-            self._send(answer, arguments)
-        if self.greeting.done and not self.opened.done():
-            self.opened.set_result(True)
-            self._beat()
-
-    def _beat(self) -> None:
-        self.write(frames.HEARTBEAT_FRAME)
-        self._beating = self._loop.call_later(self.greeting.heartbeat_s / 2, self._beat)
-
-    def _send(self, name: frames.Method, arguments: bytes = b"") -> None:
-        self.write(frames.method(0, name, arguments))
-
-    def _hang_up(self) -> None:
-        self.flush()
-        if self._socket is not None:
-            self._socket.close()
-
-    async def end(self, within_s: float) -> None:
-        """Say good-bye and wait for the answer, but not longer than that. The socket is closed in any case."""
-        try:
-            if self.greeting.done and not self.lost.done():
-                self._send(frames.CONNECTION_CLOSE, frames.close_arguments())
-                self.flush()
-                await asyncio.wait([self.lost], timeout=within_s)
-        finally:
-            self.fail("closed")
 
     def fail(self, reason: str) -> None:
         """Give the connection up."""
@@ -183,7 +155,7 @@ class Wire(asyncio.Protocol):
     @property
     def writable(self) -> bool:
         """Whether more may be published at the moment."""
-        return not self._is_full and not self.blocked and not self.lost.done()
+        return not self._paused and not self.blocked and not self.lost.done()
 
     def write(self, data: bytes) -> None:
         """Whole frames. Those of one turn of the loop leave together."""
@@ -204,7 +176,7 @@ class Wire(asyncio.Protocol):
         """A free channel number, and its frames from now on. Numbers are used in turn, so one rarely comes back soon."""
         if self.lost.done():
             raise self.lost.result()
-        last = self.greeting.channel_max or MOST_CHANNELS
+        last = self.channel_max or MOST_CHANNELS
         for _ in range(last):
             number = self._next_number
             self._next_number = number + 1 if number < last else 1

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+
+import aio_pika
+import aiormq.connection
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -267,3 +271,14 @@ def test_the_password_of_a_file_is_used_where_the_url_has_none() -> None:
 def test_another_scheme_is_a_configuration_error() -> None:
     with pytest.raises(ConfigError, match=r"amqp\.url"):
         hosts_of(["http://host"])
+
+
+# -- the library --------------------------------------------------------------------------------------------------
+
+
+def test_the_library_still_lets_us_make_the_transport() -> None:
+    """What ``client`` relies on beside aio-pika's documented interface; its version range is pinned for the same."""
+    assert "transport_factory" in inspect.signature(aiormq.connection.Connection.__init__).parameters
+    assert list(inspect.signature(aiormq.connection.TransportFactory.create).parameters) == ["self", "url", "kwargs"]
+    assert {parameter.name for parameter in aio_pika.Connection.PARAMETERS} >= {"interleave"}
+    assert "kwargs" in inspect.getsource(aio_pika.Connection.connect)

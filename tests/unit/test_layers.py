@@ -59,7 +59,6 @@ CORES = {
     "amqp.topology",
     "amqp.properties",
     "amqp.frames",
-    "amqp.greeting",
     "amqp.methods",
     "amqp.tables",
     "amqp.confirms",
@@ -154,6 +153,9 @@ TOP = {
 NOT_IN_CORES = {"asyncio", "socket", "threading", "time", "select", "subprocess"}
 ONE_HOME = {
     "paho": {"mqtt.client", "mqtt.standin"},
+    "aio_pika": {"amqp.client"},
+    "aiormq": {"amqp.client"},
+    "pamqp": {"amqp.client"},
     "serial": {"serial_link.port", "serial_link.watch"},
     "asyncinotify": {"serial_link.watch"},
     "sqlite3": {"spool.database"},
