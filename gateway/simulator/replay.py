@@ -6,12 +6,25 @@ from collections import deque
 from collections.abc import Iterable
 
 from gateway.serial_link.codec import W10, Command, Wire, command, encode
-from gateway.serial_link.commandformat import EVENTS, EXTENSION_REPLY_OF, REPLIES, REPLY_OF, CommandKind, DebugPoint
+from gateway.serial_link.commandformat import (
+    EVENTS,
+    EXTENSION_REPLY_OF,
+    REPLIES,
+    REPLY_OF,
+    CommandKind,
+    DebugLevel,
+    DebugPoint,
+)
+from gateway.serial_link.extensions import NONE, Extension, checked
 from gateway.simulator.components import Pins
+from gateway.simulator.ourfirmware import MOST_CREDIT
 from gateway.simulator.parser import Parser
 
 Recorded = tuple[float, bool, Command]
 """Time in seconds, whether it went to the board, and what."""
+
+ROOM = 48
+"""Packets that a played board says it has room for: it takes everything, and does nothing with it."""
 
 _SAME_ARGUMENTS = frozenset({CommandKind.SUBSCRIBE_TO_PORT, CommandKind.CONFIGURE_DEBUG, CommandKind.REMOVE_NODE})
 
@@ -27,12 +40,15 @@ class ReplayBoard:
         self._out = bytearray()
         self._answers: dict[tuple[int, bytes], deque[Command]] = {}
         self._events: deque[tuple[float, Command]] = deque()
+        self._known = NONE
+        """What the recorded board knew beyond the stock protocol, where its host has asked for that."""
         self._sort(recorded)
         self._started_at: float | None = None
-        self._numbers_packets = False
+        self._active = NONE
+        self._credit = 0
         self._played = 0
         self._now = 0.0
-        self._parser = Parser(wire, self._opened, self._execute, lambda level, point: None)
+        self._parser = Parser(wire, self._opened, self._execute, lambda level, point: None, self._damaged)
 
     def _sort(self, recorded: Iterable[Recorded]) -> None:
         """Answers by their request, events by their time since the first of them all."""
@@ -41,6 +57,8 @@ class ReplayBoard:
         for time, to_board, unit in recorded:
             begin = time if begin is None else begin
             key = unit.request_id if self.wire.request_ids else 0
+            if unit.kind == CommandKind.EXTENDED:
+                self._known = Extension(unit["known"])
             if to_board:
                 asked[key] = unit
             elif unit.kind in EVENTS:
@@ -61,8 +79,7 @@ class ReplayBoard:
     def tick(self, now: float) -> None:
         """Say what is due."""
         while (due := self.deadline) is not None and due <= now:
-            unit = self._events.popleft()[1]
-            self._say(unit if self._numbers_packets else _without_number(unit))
+            self._tell(self._events.popleft()[1])
             self._played += 1
 
     @property
@@ -88,10 +105,26 @@ class ReplayBoard:
     # -- answers -----------------------------------------------------------------------------------------------
 
     def _say(self, unit: Command) -> None:
-        self._out += encode(self.wire, unit)
+        data = encode(self.wire, unit)
+        self._out += checked(data) if Extension.CHECKSUM in self._active else data
+
+    def _tell(self, unit: Command) -> None:
+        """An event of the recording, as this host has agreed on."""
+        if unit.kind == CommandKind.DEBUG_MESSAGE and unit["point"] == DebugPoint.PROGRAM_START:
+            self._agree(NONE)
+        if unit.kind == CommandKind.PACKET_SENT:
+            self._credit = max(0, self._credit - 1)
+        self._say(unit if Extension.SEQUENCE in self._active else _without_number(unit))
+
+    def _agree(self, active: Extension) -> None:
+        self._active, self._credit = active, 0
+        self._parser.checks = Extension.CHECKSUM in active
+
+    def _damaged(self) -> None:
+        self._say(command(CommandKind.DEBUG_MESSAGE, level=DebugLevel.ERROR, point=DebugPoint.BAD_CHECKSUM))
 
     def _opened(self, request_id: int) -> None:
-        self._numbers_packets = False
+        self._agree(NONE)
         self._say(command(CommandKind.COMMUNICATION_OPEN, request_id))
         if self._started_at is None:
             self._started_at = self._now
@@ -101,11 +134,19 @@ class ReplayBoard:
         answers = self._answers.get((unit.kind, unit.args))
         if unit.kind == CommandKind.PING:
             self._say(Command(unit.request_id, CommandKind.PONG, unit.args if self.wire.echoes_ping else b""))
+        elif unit.kind == CommandKind.EXTEND and self._known:
+            active = Extension(unit["wanted"]) & self._known
+            self._say(command(CommandKind.EXTENDED, unit.request_id, active=int(active), known=int(self._known)))
+            self._agree(active)
+        elif unit.kind == CommandKind.GRANT and self._known:
+            self._credit = min(MOST_CREDIT, self._credit + (unit["count_low"] | unit["count_high"] << 8))
+            told = self._credit.to_bytes(2, "little") + bytes((ROOM,))
+            self._say(Command(unit.request_id, CommandKind.GRANTED, told))
         elif answers:
             found = answers[0] if len(answers) == 1 else answers.popleft()
-            self._say(Command(unit.request_id, found.kind, found.args))
-            if found.kind == CommandKind.EXTENDED:
-                self._numbers_packets = bool(found["active"])
+            self._say(Command(unit.request_id, found.kind, self._with_room(found)))
+        elif unit.kind == CommandKind.COUNTERS and self._known:
+            self._say(command(CommandKind.COUNTED, unit.request_id))
         elif unit.kind in _SAME_ARGUMENTS or (unit.kind in REPLY_OF and not any(unit.args)):
             self._say(Command(unit.request_id, REPLIES[CommandKind(unit.kind)], unit.args))
         elif unit.kind in EXTENSION_REPLY_OF and self.wire.request_ids:  # a description that was not read to its end
@@ -113,6 +154,12 @@ class ReplayBoard:
             self._say(command(CommandKind.ERROR, unit.request_id, code=unknown))
         if unit.kind == CommandKind.END:
             self._parser.close()
+
+    def _with_room(self, found: Command) -> bytes:
+        """The answer to a packet tells what room there is for more, where that was agreed on."""
+        if found.kind != CommandKind.SEND_PACKET_DONE or not self.wire.request_ids:
+            return found.args
+        return found.args[:3] + bytes((ROOM if Extension.CREDIT in self._active else 0,)) + found.args[4:]
 
 
 def _without_number(unit: Command) -> Command:
