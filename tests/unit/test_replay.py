@@ -58,11 +58,12 @@ class Recorded:
 
 def recorded() -> tuple[Agreeing, list[tuple[float, bool, Command]]]:
     """Two seconds of a line with everything on; what the host saw of it, and the line."""
-    host = Agreeing(Recorded, SENT)
+    board = Recorded()
+    host = Agreeing(lambda: board, SENT)
     host.bench.run_until(TWO_S)
     assert (host.link.active, host.failures, host.desyncs, host.lost) == (WANTED, [], 0, 0)
     assert host.link.counters.grants > 2
-    capture = Capture(W10, 115200, "attic", tuple(host.bench.board.lines))
+    capture = Capture(W10, 115200, "attic", tuple(board.lines))
     return host, [(time, way is Way.TO_BOARD, unit) for time, way, unit in capture_commands(capture)]
 
 
