@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ CONFIG = """\
 [gateway]
 instance = "{name}"
 [mqtt]
-url = "{mqtt}"
+url = "mqtt://127.0.0.1:{mqtt}"
 version = "5"
 [amqp]
 url = "amqp://guest:guest@127.0.0.1:{amqp}/"
@@ -37,7 +39,10 @@ graph = "{graph}"
 disk_reserve_bytes = 0
 """
 
-GRAPH = "{name}-meter(Elsewhere) VALUE -> ARCHIVE {name}-cloud(Elsewhere)\n{name}-meter OTHER -> ORDER {name}-lamp(X)\n"
+OUTWARD = (
+    "{name}-meter(Elsewhere) VALUE -> ARCHIVE {name}-cloud(Elsewhere)\n{name}-meter OTHER -> ORDER {name}-lamp(X)\n"
+)
+INWARD = "{name}-cloud(Elsewhere) ORDER -> ORDER {name}-lamp(X)\n"
 
 BODY = b"x" * 4_000
 MESSAGES = 400
@@ -52,52 +57,81 @@ def small_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Small
         yield disk
 
 
+@dataclass(frozen=True)
+class House:
+    """Who takes part, a gateway that runs and has both brokers, and the line over which it has the one that gets lost."""
+
+    cloud: AmqpParticipant
+    meter: MqttParticipant
+    lamp: MqttParticipant
+    gateway: Gateway
+    line: BadLine
+
+
+@pytest.fixture
+def house(
+    request: pytest.FixtureRequest,
+    mosquitto: Mosquitto,
+    rabbitmq: str,
+    unique: str,
+    tmp_path: Path,
+    small_disk: SmallDisk,
+) -> Iterator[House]:
+    """Its parameter: which broker gets lost, and the graph."""
+    lost, text = request.param
+    name, graph = unique.rstrip("."), tmp_path / "graph.fbp"
+    graph.write_text(text.format(name=name))
+    ports = {"mqtt": mosquitto.port, "amqp": urlsplit(rabbitmq).port or 0}
+    with ExitStack() as stack:
+        cloud = AmqpParticipant(rabbitmq, f"{name}-cloud", inports=("archive",), outports=("order",))
+        stack.callback(cloud.close)
+        meter = MqttParticipant(mosquitto.url, f"{name}-meter", outports=("value", "other"))
+        stack.callback(meter.close)
+        lamp = MqttParticipant(mosquitto.url, f"{name}-lamp", inports=("order",))
+        stack.callback(lamp.close)
+        line = stack.enter_context(BadLine(ports[lost]))
+        config = CONFIG.format(name=name, graph=graph, **{**ports, lost: line.port})
+        gateway = stack.enter_context(gateway_with(tmp_path / "gateway", config))
+        save_participants(gateway.state / "participants.json", known(name))
+        gateway.start()
+        gateway.wait_up("mqtt", "amqp")
+        yield House(cloud, meter, lamp, gateway, line)
+
+
+OUT = pytest.mark.parametrize("house", [("amqp", OUTWARD)], indirect=True)
+IN = pytest.mark.parametrize("house", [("mqtt", INWARD)], indirect=True)
+
+
+@OUT
 def test_a_full_disk_stops_nothing_that_needs_no_disk_and_every_message_is_accounted_for(
-    mosquitto: Mosquitto, rabbitmq: str, unique: str, tmp_path: Path, small_disk: SmallDisk
+    house: House, small_disk: SmallDisk
 ) -> None:
-    name = unique.rstrip(".")
-    graph = tmp_path / "graph.fbp"
-    graph.write_text(GRAPH.format(name=name))
-    cloud = AmqpParticipant(rabbitmq, f"{name}-cloud", inports=("archive",))
-    meter = MqttParticipant(mosquitto.url, f"{name}-meter", outports=("value", "other"))
-    lamp = MqttParticipant(mosquitto.url, f"{name}-lamp", inports=("order",))
-    try:
-        with BadLine(urlsplit(rabbitmq).port or 0) as line:
-            config = CONFIG.format(name=name, mqtt=mosquitto.url, amqp=line.port, graph=graph)
-            with gateway_with(tmp_path / "gateway", config) as gateway:
-                save_participants(gateway.state / "participants.json", known(name))
-                gateway.start()
-                gateway.wait_up("mqtt", "amqp")
-                send_until_there(meter, "value", b"probe", "probe", lambda: bool(cloud.on("archive")))
-                meter.send("value", b"first", "value-000")
-                until("the first is there", lambda: "value-000" in ids_at(cloud))
+    cloud, meter, lamp, gateway = house.cloud, house.meter, house.lamp, house.gateway
+    send_until_there(meter, "value", b"probe", "probe", lambda: bool(cloud.on("archive")))
+    meter.send("value", b"first", "value-000")
+    until("the first is there", lambda: "value-000" in ids_at(cloud))
 
-                line.flap(True)
-                until("the cloud is away", lambda: not gateway.link_is_up("amqp"))
-                small_disk.watch(gateway.daemon.pid)
-                small_disk.fill(leave=600_000)
-                ids = [f"value-{number:03}" for number in range(1, MESSAGES)]
-                for message_id in ids:
-                    meter.send("value", BODY, message_id)
-                until("the full disk is told of", partial(problem_is_shown, gateway))
-                others = Sender(meter, "other", every_s=0.02, most=50)
-                until("all others are sent", partial(is_done, others))
-                until("the other edge goes on", lambda: others.ids <= set(lamp.ids))
+    house.line.flap(True)
+    until("the cloud is away", lambda: not gateway.link_is_up("amqp"))
+    small_disk.watch(gateway.daemon.pid)
+    small_disk.fill(leave=600_000)
+    for number in range(1, MESSAGES):
+        meter.send("value", BODY, f"value-{number:03}")
+    until("the full disk is told of", partial(problem_is_shown, gateway))
+    others = Sender(meter, "other", every_s=0.02, most=50)
+    until("all others are sent", partial(is_done, others))
+    until("the other edge goes on", lambda: others.ids <= set(lamp.ids))
 
-                small_disk.relieve()
-                until("it takes messages again", lambda: not problem(gateway))
-                line.flap(False)
-                until("nothing waits", partial(nothing_waits, gateway))
-                until("all that was not dropped is there", partial(is_accounted_for, gateway, cloud))
-                arrived = ids_at(cloud)
-                assert list(dict.fromkeys(arrived)) == sorted(set(arrived)), "in order"
-                books = books_of(gateway)
-                assert (books["balanced"], books["dead"], books["expired"]) == (True, 0, 0)
-                assert gateway.daemon.stop() == 0
-                assert not any("Traceback" in one for one in gateway.daemon.lines), "\n".join(gateway.daemon.lines)
-    finally:
-        for participant in (cloud, meter, lamp):
-            participant.close()
+    small_disk.relieve()
+    until("it takes messages again", lambda: not problem(gateway))
+    house.line.flap(False)
+    until("nothing waits", partial(nothing_waits, gateway))
+    until("all that was not dropped is there", partial(is_accounted_for, gateway, cloud))
+    arrived = ids_at(cloud)
+    assert list(dict.fromkeys(arrived)) == sorted(set(arrived)), "in order"
+    books = books_of(gateway)
+    assert (books["balanced"], books["dead"], books["expired"]) == (True, 0, 0)
+    ends_well(gateway)
 
 
 def nothing_waits(gateway: Gateway) -> bool:
@@ -122,96 +156,72 @@ def is_accounted_for(gateway: Gateway, cloud: AmqpParticipant) -> bool:
     return int(books["in"]) >= MESSAGES and len(set(ids_at(cloud))) == MESSAGES - int(books["dropped"])
 
 
-def test_a_worker_whose_messages_find_no_room_keeps_them_until_there_is(
-    mosquitto: Mosquitto, rabbitmq: str, unique: str, tmp_path: Path, small_disk: SmallDisk
-) -> None:
-    name = unique.rstrip(".")
-    graph = tmp_path / "graph.fbp"
-    graph.write_text(f"{name}-cloud(Elsewhere) ORDER -> ORDER {name}-lamp(X)\n")
-    cloud = AmqpParticipant(rabbitmq, f"{name}-cloud", inports=("archive",), outports=("order",))
-    lamp = MqttParticipant(mosquitto.url, f"{name}-lamp", inports=("order",))
-    try:
-        with BadLine(mosquitto.port) as line:
-            url = f"mqtt://127.0.0.1:{line.port}"
-            config = CONFIG.format(name=name, mqtt=url, amqp=urlsplit(rabbitmq).port, graph=graph)
-            with gateway_with(tmp_path / "gateway", config) as gateway:
-                save_participants(gateway.state / "participants.json", known(name))
-                gateway.start()
-                gateway.wait_up("mqtt", "amqp")
-                send_until_there(cloud, "order", b"probe", "probe", lambda: bool(lamp.ids))
-                cloud.send("order", b"first", "order-000")
-                until("the first is there", lambda: "order-000" in lamp.ids)
-                line.flap(True)
-                until("the local broker is away", lambda: not gateway.link_is_up("mqtt"))
-                small_disk.watch(gateway.daemon.pid)
-                small_disk.fill(leave=600_000)
-                ids = [f"order-{number:03}" for number in range(1, MESSAGES)]
-                for message_id in ids:
-                    cloud.send("order", BODY, message_id)
-                until("the full disk is told of", lambda: bool(problem(gateway)))
-                small_disk.relieve()
-                line.flap(False)
-                until("every order is there", lambda: set(ids) <= set(lamp.ids))
-                assert list(dict.fromkeys(lamp.ids)) == ["probe", "order-000", *ids], "in order"
-                until("nothing waits", partial(nothing_waits, gateway))
-                until("all is well", lambda: not problem(gateway))
-    finally:
-        cloud.close()
-        lamp.close()
+@IN
+def test_a_worker_whose_messages_find_no_room_keeps_them_until_there_is(house: House, small_disk: SmallDisk) -> None:
+    cloud, lamp, gateway = house.cloud, house.lamp, house.gateway
+    send_until_there(cloud, "order", b"probe", "probe", lambda: bool(lamp.ids))
+    cloud.send("order", b"first", "order-000")
+    until("the first is there", lambda: "order-000" in lamp.ids)
+    house.line.flap(True)
+    until("the local broker is away", lambda: not gateway.link_is_up("mqtt"))
+    small_disk.watch(gateway.daemon.pid)
+    small_disk.fill(leave=600_000)
+    ids = [f"order-{number:03}" for number in range(1, MESSAGES)]
+    for message_id in ids:
+        cloud.send("order", BODY, message_id)
+    until("the full disk is told of", lambda: bool(problem(gateway)))
+    small_disk.relieve()
+    house.line.flap(False)
+    until("every order is there", lambda: set(ids) <= set(lamp.ids))
+    assert list(dict.fromkeys(lamp.ids)) == ["probe", "order-000", *ids], "in order"
+    until("nothing waits", partial(nothing_waits, gateway))
+    until("all is well", lambda: not problem(gateway))
 
 
+@OUT
 def test_a_disk_that_becomes_read_only_stops_nothing_that_needs_no_disk_and_heals_without_a_restart(
-    mosquitto: Mosquitto, rabbitmq: str, unique: str, tmp_path: Path, small_disk: SmallDisk
+    house: House, small_disk: SmallDisk, mosquitto: Mosquitto
 ) -> None:
-    name = unique.rstrip(".")
-    graph = tmp_path / "graph.fbp"
-    graph.write_text(GRAPH.format(name=name))
-    cloud = AmqpParticipant(rabbitmq, f"{name}-cloud", inports=("archive",))
-    meter = MqttParticipant(mosquitto.url, f"{name}-meter", outports=("value", "other"))
-    lamp = MqttParticipant(mosquitto.url, f"{name}-lamp", inports=("order",))
-    guests = []
+    cloud, meter, lamp, gateway = house.cloud, house.meter, house.lamp, house.gateway
+    small_disk.watch(gateway.daemon.pid)
+    small_disk.read_only()
+    send_until_there(meter, "value", b"probe", "probe", lambda: bool(cloud.on("archive")))
+    meter.send("value", b"first", "value-000")
+    until("the first is there", lambda: "value-000" in ids_at(cloud))
+    status = gateway.status()
+    spilled = any(edge["spilled"] for edge in status["edges"])  # by a broker that took longer than a second
+    assert spilled or not status["spool"]["problem"], "nothing had to be written so far"
+
+    house.line.flap(True)
+    until("the cloud is away", lambda: not gateway.link_is_up("amqp"))
+    ids = [f"value-{number:03}" for number in range(1, 100)]
+    for message_id in ids:
+        meter.send("value", BODY, message_id)
+    until("the disk is told of", partial(problem_is_shown, gateway))
+    others = Sender(meter, "other", every_s=0.02, most=50)
+    until("all others are sent", partial(is_done, others))
+    until("the other edge goes on", lambda: others.ids <= set(lamp.ids))
+    guest = MqttParticipant(mosquitto.url, f"{meter.role}-guest", inports=("in",))
     try:
-        with BadLine(urlsplit(rabbitmq).port or 0) as line:
-            config = CONFIG.format(name=name, mqtt=mosquitto.url, amqp=line.port, graph=graph)
-            with gateway_with(tmp_path / "gateway", config) as gateway:
-                save_participants(gateway.state / "participants.json", known(name))
-                gateway.start()
-                gateway.wait_up("mqtt", "amqp")
-                small_disk.watch(gateway.daemon.pid)
-                small_disk.read_only()
-                send_until_there(meter, "value", b"probe", "probe", lambda: bool(cloud.on("archive")))
-                meter.send("value", b"first", "value-000")
-                until("the first is there", lambda: "value-000" in ids_at(cloud))
-                status = gateway.status()
-                spilled = any(edge["spilled"] for edge in status["edges"])  # by a broker that took longer than a second
-                assert spilled or not status["spool"]["problem"], "nothing had to be written so far"
-
-                line.flap(True)
-                until("the cloud is away", lambda: not gateway.link_is_up("amqp"))
-                ids = [f"value-{number:03}" for number in range(1, 100)]
-                for message_id in ids:
-                    meter.send("value", BODY, message_id)
-                until("the disk is told of", partial(problem_is_shown, gateway))
-                others = Sender(meter, "other", every_s=0.02, most=50)
-                until("all others are sent", partial(is_done, others))
-                until("the other edge goes on", lambda: others.ids <= set(lamp.ids))
-                guests.append(MqttParticipant(mosquitto.url, f"{name}-guest", inports=("in",)))
-                until("one who can't be written down is known", lambda: f"{name}-guest" in gateway.good("participants"))
-
-                small_disk.writable()
-                until("it takes messages again", lambda: not problem(gateway))
-                until("they are on disk", lambda: gateway.status()["spool"]["records"] == len(ids))
-                line.flap(False)
-                until("all are there", lambda: set(ids) <= set(ids_at(cloud)))
-                assert list(dict.fromkeys(ids_at(cloud))) == ["value-000", *ids], "in order"
-                until("nothing waits", partial(nothing_waits, gateway))
-                assert all(entry["balanced"] for entry in gateway.json("ledger")["ledger"])
-                assert gateway.daemon.stop() == 0
-                assert not any("Traceback" in one for one in gateway.daemon.lines), "\n".join(gateway.daemon.lines)
+        until("one who can't be written down is known", lambda: guest.role in gateway.good("participants"))
     finally:
-        for participant in (meter, lamp, *guests):
-            participant.close()
-        cloud.close()
+        guest.close()
+
+    small_disk.writable()
+    until("it takes messages again", lambda: not problem(gateway))
+    until("they are on disk", lambda: gateway.status()["spool"]["records"] == len(ids))
+    house.line.flap(False)
+    until("all are there", lambda: set(ids) <= set(ids_at(cloud)))
+    assert list(dict.fromkeys(ids_at(cloud))) == ["value-000", *ids], "in order"
+    until("nothing waits", partial(nothing_waits, gateway))
+    assert all(entry["balanced"] for entry in gateway.json("ledger")["ledger"])
+    ends_well(gateway)
+
+
+def ends_well(gateway: Gateway) -> None:
+    """It ends in order, and nothing surprised it."""
+    assert gateway.daemon.stop() == 0
+    assert not any("Traceback" in one for one in gateway.daemon.lines), "\n".join(gateway.daemon.lines)
 
 
 def known(name: str) -> list[Participant]:

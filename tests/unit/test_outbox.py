@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
@@ -16,6 +17,13 @@ from gateway.serial_link.outbox import Outbox
 PING = command(CommandKind.PING)
 
 
+def outbox_of(request: Callable[[Command, OnAnswer], None], *, window: int = 1) -> Outbox:
+    """The outbox of a board that is trusted, with so many packets in flight at most."""
+    outbox = Outbox("device attic", request, lambda: window)
+    outbox.trust()
+    return outbox
+
+
 @pytest.mark.parametrize(
     ("code", "problem"),
     [
@@ -27,8 +35,7 @@ async def test_a_full_board_is_tried_again_and_a_refusal_is_not(code: int, probl
     def answer(unit: Command, on_answer: OnAnswer) -> None:
         on_answer(RequestFailed(RequestToken(1), "no", code=code))
 
-    outbox = Outbox("device attic", answer)
-    outbox.trust()
+    outbox = outbox_of(answer)
     with pytest.raises(problem):
         await outbox.send("serial:attic.fan", "m1", lambda: [PING])
 
@@ -37,8 +44,7 @@ async def test_a_message_that_nobody_can_make_into_packets_holds_up_no_other() -
     def broken() -> list[Command]:
         raise RecursionError("a bug")
 
-    outbox = Outbox("device attic", lambda unit, on_answer: on_answer(Replied(RequestToken(1), unit)))
-    outbox.trust()
+    outbox = outbox_of(lambda unit, on_answer: on_answer(Replied(RequestToken(1), unit)))
     with pytest.raises(DeliveryRefused, match="a bug"):
         await outbox.send("serial:attic.fan", "m1", broken)
     async with asyncio.timeout(120):
@@ -83,8 +89,7 @@ async def settle() -> None:
 
 async def test_messages_for_several_ports_fly_side_by_side_and_those_for_one_port_one_by_one() -> None:
     board = Board()
-    outbox = Outbox("device attic", board.request, lambda: 4)
-    outbox.trust()
+    outbox = outbox_of(board.request, window=4)
     async with asyncio.timeout(120), asyncio.TaskGroup() as tasks:
         tasks.create_task(outbox.send("a", "m1", lambda: pings(1, 2)))
         tasks.create_task(outbox.send("a", "m2", lambda: pings(3)))
@@ -116,8 +121,7 @@ async def test_without_a_window_one_packet_flies() -> None:
 
 async def test_a_message_that_the_board_got_damaged_is_sent_again_at_once_from_its_beginning() -> None:
     board = Board()
-    outbox = Outbox("device attic", board.request, lambda: 4)
-    outbox.trust()
+    outbox = outbox_of(board.request, window=4)
     async with asyncio.timeout(120), asyncio.TaskGroup() as tasks:
         tasks.create_task(outbox.send("a", "m1", lambda: pings(1, 2)))
         await settle()
@@ -130,8 +134,7 @@ async def test_a_message_that_the_board_got_damaged_is_sent_again_at_once_from_i
 
 async def test_a_message_of_which_the_board_took_a_part_is_for_its_sender_to_repeat() -> None:
     board = Board()
-    outbox = Outbox("device attic", board.request, lambda: 4)
-    outbox.trust()
+    outbox = outbox_of(board.request, window=4)
     async with asyncio.timeout(120):
         sending = asyncio.ensure_future(outbox.send("a", "m1", lambda: pings(1, 2)))
         await settle()
@@ -144,8 +147,7 @@ async def test_a_message_of_which_the_board_took_a_part_is_for_its_sender_to_rep
 
 async def test_a_line_that_damages_everything_does_not_keep_a_message_for_ever() -> None:
     board = Board()
-    outbox = Outbox("device attic", board.request)
-    outbox.trust()
+    outbox = outbox_of(board.request)
     async with asyncio.timeout(120):
         sending = asyncio.ensure_future(outbox.send("a", "m1", lambda: pings(1)))
         await settle()
@@ -157,8 +159,7 @@ async def test_a_line_that_damages_everything_does_not_keep_a_message_for_ever()
 
 async def test_a_message_that_has_begun_is_carried_to_its_end_though_the_outbox_is_paused() -> None:
     board = Board()
-    outbox = Outbox("device attic", board.request)
-    outbox.trust()
+    outbox = outbox_of(board.request)
     async with asyncio.timeout(120), asyncio.TaskGroup() as tasks:
         tasks.create_task(outbox.send("a", "m1", lambda: pings(1, 2)))
         tasks.create_task(outbox.send("b", "m2", lambda: pings(3)))
@@ -187,8 +188,7 @@ class Crowded(Board):
 
 async def test_a_message_that_finds_the_queue_of_the_line_full_is_tried_again_and_the_line_goes_on() -> None:
     board = Crowded()
-    outbox = Outbox("device attic", board.request)
-    outbox.trust()
+    outbox = outbox_of(board.request)
     board.full = True
     async with asyncio.timeout(120):
         with pytest.raises(DeliveryDeferred, match="more than 32 requests wait") as caught:
@@ -204,8 +204,7 @@ async def test_a_message_that_finds_the_queue_of_the_line_full_is_tried_again_an
 
 async def test_the_rest_of_a_message_waits_until_the_queue_of_the_line_has_room() -> None:
     board = Crowded()
-    outbox = Outbox("device attic", board.request, lambda: 2)
-    outbox.trust()
+    outbox = outbox_of(board.request, window=2)
     async with asyncio.timeout(120):
         sending = asyncio.ensure_future(outbox.send("a", "m1", lambda: pings(1, 2, 3)))
         await settle()
@@ -222,8 +221,7 @@ async def test_the_rest_of_a_message_waits_until_the_queue_of_the_line_has_room(
 
 async def test_a_message_whose_rest_finds_no_room_at_all_is_for_its_sender_to_repeat() -> None:
     board = Crowded()
-    outbox = Outbox("device attic", board.request)
-    outbox.trust()
+    outbox = outbox_of(board.request)
     async with asyncio.timeout(120):
         sending = asyncio.ensure_future(outbox.send("a", "m1", lambda: pings(1, 2)))
         await settle()
