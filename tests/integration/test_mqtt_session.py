@@ -675,9 +675,11 @@ async def test_version_5_wanted_and_not_there_is_told(mosquitto: Mosquitto, uniq
 
 async def test_something_that_is_no_broker_is_told(unique: str) -> None:
     async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"SSH-2.0-OpenSSH_9.2\r\n")
-        await reader.read(1)
-        writer.close()
+        try:
+            writer.write(b"SSH-2.0-OpenSSH_9.2\r\n")
+            await reader.read(1)
+        finally:  # also if the test ends first
+            writer.close()
 
     server = await asyncio.start_server(greet, "127.0.0.1", 0)
     async with server:
