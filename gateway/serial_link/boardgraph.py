@@ -45,9 +45,9 @@ class BoardGraph:
         """Somebody stopped the network, and it stays so when alignment was lost."""
 
     @property
-    def is_whole(self) -> bool:
-        """Whether the graph runs whole under numbers that we know: no change of it was broken off."""
-        return self._running is not None and self.names is not None
+    def is_known(self) -> bool:
+        """Whether the graph is on the board, whole and under numbers that we know: no change of it was broken off."""
+        return self._model.known and self._running is not None and self.names is not None
 
     @property
     def is_running(self) -> bool:

@@ -42,9 +42,9 @@ class BoardGraphs:
             parsed = parse_board_graph(graph.text, graph.source)
             with found_in(graph.source):
                 profile = self._profile(record.id, parsed)
-            before, kept = session.profile, self._boards.profile(record.id).graph
+            before, kept = session.network.profile, self._boards.profile(record.id).graph
             try:
-                await session.upload(profile, on_step)
+                await session.network.upload(profile, on_step)
             except (DeviceRefused, GraphError) as exc:
                 raise GatewayError(f"{exc}; the board runs what it ran before") from exc
             file = GRAPH_FBP if graph.source.endswith(".fbp") else GRAPH_JSON
@@ -69,8 +69,8 @@ class BoardGraphs:
                 raise GraphError(f"device {role}", "somebody gave it another graph meanwhile; try again")
             session = self.session(board_id)
             profile = self._profile(board_id, graph)
-            before = session.profile
-            await session.change(profile)
+            before = session.network.profile
+            await session.network.change(profile)
             try:
                 await self._keep(board_id, profile, GRAPH_JSON, dumps(graph))
             except GatewayError:
@@ -82,13 +82,15 @@ class BoardGraphs:
         async with self._turn(board_id):
             self.require_managed(board_id)
             known = self._boards.profile(board_id)
-            await self.session(board_id).change(BoardProfile.of(graph, known.library, {}).with_document(known.document))
+            await self.session(board_id).network.change(
+                BoardProfile.of(graph, known.library, {}).with_document(known.document)
+            )
 
     def give_back(self, board_id: str) -> None:
         """The trial is over: the board runs soon what is kept, or at its next connection."""
         session = self._boards.connector(board_id).session
         if session is not None:
-            session.give_back(self._boards.profile(board_id))
+            session.network.give_back(self._boards.profile(board_id))
 
     def session(self, board_id: str) -> BoardSession:
         """The connection of a board. ``ConnectFailed`` with what is the matter if there is none, ``PortBusy`` while its
@@ -134,4 +136,4 @@ async def _go_back(session: BoardSession, before: BoardProfile) -> None:
     """The graph could not be kept: the board shall run what is kept."""
     with suppress(TransportDown, DeviceRefused, GraphError):
         if before.graph is not None:
-            await session.upload(before)
+            await session.network.upload(before)

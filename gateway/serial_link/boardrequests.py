@@ -49,7 +49,7 @@ def board_handlers(boards: Boards, graphs: BoardGraphs) -> dict[str, Handler]:
     async def io_set(request: dict[str, Any]) -> AsyncIterator[Any]:
         record = boards.find(str(request["device"]))
         kind, pin, value = (int(request[name]) for name in ("kind", "pin", "value"))
-        await graphs.session(record.id).set_io(kind, pin, value)
+        await graphs.session(record.id).network.set_io(kind, pin, value)
         yield {"id": record.id, "role": record.role, "kind": kind, "pin": pin, "value": value}
 
     async def monitor(request: dict[str, Any]) -> AsyncIterator[Any]:
@@ -81,7 +81,7 @@ def _line(boards: Boards, board_id: str) -> dict[str, Any]:
     head: dict[str, Any] = {"id": record.id, "role": record.role, "wire": record.wire}
     if profile.graph is not None:
         names = profile.predicted()
-        nodes = session.nodes() if session is not None else dict(names.nodes) if names is not None else {}
+        nodes = session.network.nodes() if session is not None else dict(names.nodes) if names is not None else {}
         head |= {"graph": dumps(profile.graph), "graph_name": "graph.json", "nodes": nodes}
         head |= {"components": dump_component_map(profile.library)}
     return head

@@ -111,7 +111,7 @@ class BoardConnector:
         """Have what these outports of nodes send told too, now and in every later connection."""
         self._inspected, self._inspector = ports, inspector
         if self._session is not None:
-            self._session.inspect(ports, inspector)
+            self._session.network.inspect(ports, inspector)
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[BoardSession]:
@@ -136,7 +136,7 @@ class BoardConnector:
                 request_timeout_s=self._settings.request_timeout_s,
                 on_running=self._on_running,
             )
-            session.inspect(self._inspected, self._inspector)
+            session.network.inspect(self._inspected, self._inspector)
             self._session = session
             try:
                 await self._make_ready(session)

@@ -51,7 +51,7 @@ class PairedBoard:
     def is_running(self) -> bool:
         """Whether its network runs; a board that is not connected is not known to."""
         session = self._boards.connector(self._id).session
-        return session is not None and session.is_running
+        return session is not None and session.network.is_running
 
     async def replace_graph(self, graph: Graph, edited: Graph | None = None) -> None:
         """On the board by the least change, and kept."""
@@ -68,12 +68,12 @@ class PairedBoard:
     async def start_network(self) -> None:
         """Start, from the graph's initial state. One that runs already runs on."""
         self._graphs.require_managed(self._id)
-        await self._graphs.session(self._id).start_network()
+        await self._graphs.session(self._id).network.start()
 
     async def stop_network(self) -> None:
         """Stop; what is sent to it waits on the board."""
         self._graphs.require_managed(self._id)
-        await self._graphs.session(self._id).stop_network()
+        await self._graphs.session(self._id).network.stop()
 
     async def send(self, port: str, payload: Json) -> None:
         """To an exported inport; returns when the board has answered."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import asynccontextmanager
 
 from gateway.errors import (
     AccessRefused,
@@ -13,7 +12,6 @@ from gateway.errors import (
     DeliveryDeferred,
     DeliveryRefused,
     DeviceRefused,
-    GatewayError,
     GraphError,
     RemoteProtocolError,
     RequestTimeout,
@@ -25,8 +23,8 @@ from gateway.model.address import Address
 from gateway.model.binding import Binding, OverflowPolicy
 from gateway.model.message import Delivery, Message, Outcome
 from gateway.model.participant import DeviceState
-from gateway.model.port import PortRef
 from gateway.serial_link.boardgraph import BoardGraph
+from gateway.serial_link.boardnetwork import BoardNetwork
 from gateway.serial_link.boardstate import BoardStatus
 from gateway.serial_link.codec import WIRES, Command, send_packet
 from gateway.serial_link.conversation import Conversation
@@ -36,10 +34,9 @@ from gateway.serial_link.linkevents import RESTARTED, PacketSent, options_for
 from gateway.serial_link.model import BoardModel
 from gateway.serial_link.outbox import Outbox
 from gateway.serial_link.port import UNPLUGGED, Port
-from gateway.serial_link.preparing import OnStep, is_running
 from gateway.serial_link.profile import BoardProfile
 from gateway.serial_link.readings import Readings
-from gateway.serial_link.reporting import OnValue, Reporting
+from gateway.serial_link.reporting import Reporting
 from gateway.serial_link.terms import COUNTS_EVERY_S, Terms
 from gateway.serial_link.values import to_packets
 
@@ -68,14 +65,9 @@ class BoardSession:
         self._epoch = epoch
         self._keeps_oldest: set[Address] = set()
         self._readings = Readings(epoch, status.counters)
-        self._inspected: frozenset[PortRef] = frozenset()
-        self._own: BoardProfile | None = None
-        """What it shall run again instead of a graph that was on trial."""
         self._desynced = False
         self._work = asyncio.Event()
         """Something for ``keep`` to do."""
-        self._turn = asyncio.Lock()
-        """Whoever changes what runs on the board."""
         wire = WIRES[record.wire]
         ours = bool(profile.document)
         model = BoardModel(profile.library, wire, takes_floats=ours, simulated_pins=True)
@@ -84,11 +76,11 @@ class BoardSession:
         self._conversation = Conversation(
             port, link, self.name, on_packets=self._heard, on_desync=self._lost_step, on_lost=self.lose
         )
-        self._model = model
         self._graph = BoardGraph(self._conversation, model, profile, lambda: self._reporting.forget())
         self._reporting = Reporting(record.id, self._graph, self._readings, status.counters)
         self._terms = Terms(self.name, self._conversation, status)
         self._outbox = Outbox(self.name, self._conversation.request, lambda: self._conversation.link.window)
+        self.network = BoardNetwork(self, self._conversation, self._graph, self._reporting, self._outbox, status)
 
     @property
     def epoch(self) -> int:
@@ -113,7 +105,7 @@ class BoardSession:
                 continue
             self._work.clear()
             if not self._desynced:
-                await (self._inspect() if self._own is None else self._run_own(self._own))
+                await self.network.catch_up()
                 continue
             self._desynced = False
             try:
@@ -127,15 +119,9 @@ class BoardSession:
     async def _prepare(self) -> None:
         """Upload or subscribe, then trust the board. ``AccessRefused`` when the board refuses."""
         try:
-            async with self._turn:
+            async with self.network.turn:
                 is_same = await self._terms.agree(self.record.identity, self._graph.profile.document)
-                stays = is_same and self._model.known and self._graph.is_whole and self._own is None
-                if not stays and not await self._take_what_runs():
-                    self._status.enter(DeviceState.UPLOADING)
-                    profile, self._own = self._own or self._graph.profile, None
-                    await self._graph.upload(profile)
-                    self._status.counters.uploads += 1
-                await self._graph.inspect(self._inspected)
+                await self.network.restore(is_same=is_same)
         except RequestTimeout as exc:
             raise ConnectionLost(self.name, f"{exc.command}: {exc.problem}") from exc
         except DeviceRefused as exc:
@@ -146,27 +132,24 @@ class BoardSession:
             raise ConnectionLost(self.name, str(exc)) from exc
         self._reporting.hear()
         self._status.enter(DeviceState.RUNNING)
-        self._on_running(self.record.id)
+        self.runs()
         self._outbox.trust()
 
     def _heard(self, events: Sequence[PacketSent]) -> None:
         self._reporting.packets(events)
 
-    async def _take_what_runs(self) -> bool:
-        """What runs is left alone, where that is wanted and where something runs; else it is time for an upload."""
-        record = self.record
-        if not record.managed:
-            await self._graph.take()
-            return True
-        if not record.keep_running:
-            return False
-        try:
-            if await is_running(self._conversation) is not False:
-                await self._graph.take()
-                return True
-        except DeviceRefused:
-            log.info("%s: runs something else; it gets its graph", self.name)
-        return False
+    @property
+    def is_in_step(self) -> bool:
+        """Whether nothing has happened after which the board must be prepared anew."""
+        return not self._desynced and not self._conversation.is_over
+
+    def wake(self) -> None:
+        """There is something for ``keep`` to do."""
+        self._work.set()
+
+    def runs(self) -> None:
+        """The board's network has begun anew."""
+        self._on_running(self.record.id)
 
     def _lost_step(self, reason: str) -> None:
         self._outbox.distrust()
@@ -195,143 +178,6 @@ class BoardSession:
         self._outbox.lose("closed")
         self._readings.fail(ConnectionLost(self.name, "closed"))
         self._status.end()
-
-    # -- changes of what runs --------------------------------------------------------------------------------------
-
-    @property
-    def profile(self) -> BoardProfile:
-        """The graph that runs, and the firmware."""
-        return self._graph.profile
-
-    @property
-    def is_running(self) -> bool:
-        """Whether the board's network runs."""
-        return self._graph.is_running
-
-    def nodes(self) -> dict[str, int]:
-        """The numbers of the nodes that run."""
-        return dict(self._graph.names.nodes) if self._graph.names is not None else {}
-
-    async def upload(self, profile: BoardProfile, on_step: OnStep = lambda done, total: None) -> None:
-        """Have the board run another graph, from its beginning. When that is refused, it runs the one before again.
-
-        ``DeviceRefused``, ``GraphError``; ``TransportDown`` when the board falls silent on the way.
-        """
-        async with self._changing():
-            await self._upload(profile, on_step)
-
-    async def change(self, profile: BoardProfile) -> None:
-        """Have the board run another graph by the least difference, while it runs. Else as ``upload``."""
-        async with self._changing():
-            least = self._graph.least_change(profile)
-            if least is None:
-                await self._upload(profile, lambda done, total: None)
-                return
-            self._reporting.hold_unknown()
-            try:
-                await self._graph.change(least, profile)
-            finally:
-                if self._in_step:
-                    self._reporting.hear()
-            await self._graph.inspect(self._inspected)
-
-    async def _upload(self, profile: BoardProfile, on_step: OnStep) -> None:
-        self._reporting.hold()
-        self._status.enter(DeviceState.UPLOADING)
-        try:
-            await self._graph.upload(profile, on_step)
-            self._status.counters.uploads += 1
-        except (DeviceRefused, GraphError) as problem:
-            await self._put_back(problem)
-            raise
-        finally:
-            if self._in_step:
-                self._reporting.hear()
-                self._status.enter(DeviceState.RUNNING)
-                self._on_running(self.record.id)
-        await self._graph.inspect(self._inspected)
-
-    async def _put_back(self, problem: GatewayError) -> None:
-        try:
-            await self._graph.put_back()
-        except (DeviceRefused, GraphError) as exc:
-            raise GraphError(self.name, f"{problem}; and the graph before can't be put back: {exc}") from exc
-
-    @property
-    def _in_step(self) -> bool:
-        """Whether nothing has happened after which the board must be prepared anew."""
-        return not self._desynced and not self._conversation.is_over
-
-    def give_back(self, profile: BoardProfile) -> None:
-        """A graph was on trial: run this one again, from its beginning, soon."""
-        self._own = profile
-        self._work.set()
-
-    async def _run_own(self, profile: BoardProfile) -> None:
-        self._own = None
-        try:
-            async with self._changing():
-                self._graph.is_stopped = False
-                await self._upload(profile, lambda done, total: None)
-        except GatewayError as exc:
-            if self._in_step:
-                self.lose(f"it can't run its own graph again: {exc}")
-            self._own = profile
-
-    async def stop_network(self) -> None:
-        """Stop the board's network, until ``start_network`` or the next connection."""
-        async with self._changing():
-            await self._graph.stop()
-
-    async def start_network(self) -> None:
-        """Start it again, from the graph's beginning."""
-        async with self._changing():
-            self._reporting.hold()
-            try:
-                await self._graph.start()
-            finally:
-                if self._in_step:
-                    self._reporting.hear()
-            await self._graph.inspect(self._inspected)
-        self._on_running(self.record.id)
-
-    async def set_io(self, kind: int, pin: int, value: int) -> None:
-        """Set a simulated pin. ``GatewayError`` where the firmware has none."""
-        await self._graph.set_io(kind, pin, value)
-
-    def inspect(self, ports: frozenset[PortRef], inspector: OnValue | None) -> None:
-        """Have what these outports of nodes send told to ``inspector`` too, besides what exported ones send."""
-        self._reporting.inspector = inspector
-        if ports != self._inspected:
-            self._inspected = ports
-            self._work.set()
-
-    async def _inspect(self) -> None:
-        try:
-            async with self._turn:
-                await self._graph.inspect(self._inspected)
-        except GatewayError as exc:
-            log.warning("%s: can't inspect: %s", self.name, exc)
-
-    @asynccontextmanager
-    async def _changing(self) -> AsyncIterator[None]:
-        """Our turn, with no message on its way. An end in the middle ends the connection: the next one mends the board."""
-        async with self._turn:
-            if not self._in_step or not self._conversation.link.is_open:
-                raise ConnectionLost(self.name, self.problem or "the link opens again; try again")
-            try:
-                await self._outbox.pause()
-                yield
-            except RequestTimeout as exc:
-                raise ConnectionLost(
-                    self.name, f"{exc.command}: {exc.problem}; it gets back what it ran before"
-                ) from exc
-            except asyncio.CancelledError:
-                self.lose("a change of what it runs was interrupted")
-                raise
-            finally:
-                if self._in_step:
-                    self._outbox.trust()
 
     # -- transport.Session -----------------------------------------------------------------------------------------
 

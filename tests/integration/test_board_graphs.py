@@ -357,8 +357,8 @@ async def test_inspected_edges_are_reported_until_nobody_looks_and_after_every_c
 async def test_a_stopped_network_stays_so_until_it_is_started_from_its_beginning(tmp_path: Path) -> None:
     async with bench(tmp_path, FAST_GRAPH) as it, it.connector.connect() as session:
         await session.subscribe(serial(it.id, "temp"), 10000)
-        await session.stop_network()
-        assert not session.is_running
+        await session.network.stop()
+        assert not session.network.is_running
         seen = it.counters["readings"]
         it.board.request(["noise", "ffffffffffffffffffffffffff"])
         await soon(lambda: it.counters["uploads"] == 2)
@@ -366,8 +366,8 @@ async def test_a_stopped_network_stays_so_until_it_is_started_from_its_beginning
         await it.graphs.edit(it.id, parse(FAST_GRAPH + "sensor OUT -> IN copy(Forward)\n", ""))
         assert not network_of(it.board).running
         assert it.counters["readings"] <= seen + 2
-        await session.start_network()
-        assert session.is_running
+        await session.network.start()
+        assert session.network.is_running
         await soon(lambda: it.counters["readings"] > seen + 5)
 
 
@@ -376,7 +376,7 @@ async def test_a_graph_on_trial_is_not_kept_and_the_own_one_comes_back(tmp_path:
         await it.graphs.try_out(it.id, parse(INVERTED, ""))
         assert it.kinds() == ["Forward", "InvertBoolean"]
         assert it.stored() == it.boards.profile(it.id).graph == parse(LOOP_GRAPH, "")
-        await session.stop_network()
+        await session.network.stop()
         it.graphs.give_back(it.id)
         await soon(lambda: it.kinds() == ["Forward"])
         assert await it.echoes(session, 7) == 7
@@ -407,7 +407,7 @@ async def test_a_board_that_is_not_connected_is_not_changed(tmp_path: Path) -> N
 async def test_a_full_queue_of_a_stopped_board_defers_messages_and_loses_none(tmp_path: Path) -> None:
     async with bench(tmp_path) as it, it.connector.connect() as session:
         await session.subscribe(serial(it.id, "out"), 1000)
-        await session.stop_network()
+        await session.network.stop()
         for number in range(48):
             await session.publish(serial(it.id, "in"), Message(f"m{number}", b"%d" % number))
         with pytest.raises(DeliveryDeferred, match="wait for the network to start") as caught:
