@@ -23,12 +23,12 @@ from gateway.mqtt.topics import has_wildcards, matches
 PARKED = 256
 """Messages kept beyond the credit of their subscription; above it the connection is not read."""
 
-MOST_UNSETTLED = 4096
+MOST_UNSETTLED = 2048
 """Messages of all subscriptions together that are not settled; above it the connection is not read.
 
-Twice what we tell the broker (``client.RECEIVE_MAXIMUM``), for Mosquitto 2.0 sends a whole window for every single
+It is what we tell the broker too (``client.RECEIVE_MAXIMUM``), but Mosquitto 2.0 sends a whole window for every single
 acknowledgement: it would send all of a backlog. It does not grow with the sources: a session of MQTT is one row, and a source
-whose messages can be neither delivered nor written to disk fills any window. (Each takes 500 bytes besides its own.)
+whose messages can be neither delivered nor written to disk fills any window. (A small one takes 2 KiB until it is confirmed.)
 """
 
 ROUTES_KEPT = 4096
