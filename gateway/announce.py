@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import threading
 import time
 import uuid
 from collections import deque
@@ -49,6 +50,7 @@ class RetainedTopics:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._writing = threading.Lock()  # a thread goes on where the task that waited for it was cancelled
         self.known: frozenset[str] = frozenset()
         try:
             self.known = frozenset(msgspec.json.decode(path.read_bytes(), type=_File).topics)
@@ -59,13 +61,14 @@ class RetainedTopics:
 
     def remember(self, topics: frozenset[str]) -> None:
         """These, and no others, are with the broker now. Writes only what changed."""
-        if topics == self.known:
-            return
-        self.known = topics
-        try:
-            write_file_safely(self._path, msgspec.json.encode(_File(1, sorted(topics))))
-        except OSError as exc:
-            log.warning("%s: can't be written: %s", self._path, exc.strerror or exc)
+        with self._writing:
+            if topics == self.known:
+                return
+            self.known = topics
+            try:
+                write_file_safely(self._path, msgspec.json.encode(_File(1, sorted(topics))))
+            except OSError as exc:
+                log.warning("%s: can't be written: %s", self._path, exc.strerror or exc)
 
 
 class Announcer:

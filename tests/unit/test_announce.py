@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -104,6 +106,29 @@ def test_a_damaged_record_of_what_is_retained_is_made_anew(tmp_path: Path, damag
     retained = RetainedTopics(tmp_path / "retained.json")
     retained.remember(frozenset({"a"}))
     assert RetainedTopics(tmp_path / "retained.json").known == {"a"}
+
+
+def test_a_record_that_two_write_at_once_is_whole_and_as_the_last_one_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun, go_on, sync = threading.Event(), threading.Event(), os.fsync
+
+    def slowly(descriptor: int) -> None:
+        begun.set()
+        go_on.wait(60)
+        sync(descriptor)
+
+    monkeypatch.setattr("gateway.files.os.fsync", slowly)
+    retained = RetainedTopics(tmp_path / "retained.json")
+    writers = [threading.Thread(target=retained.remember, args=(frozenset({name}),)) for name in ("a" * 50, "b")]
+    writers[0].start()
+    assert begun.wait(60)
+    writers[1].start()
+    go_on.set()
+    for writer in writers:
+        writer.join(60)
+    assert RetainedTopics(tmp_path / "retained.json").known == retained.known == {"b"}
+    assert not caplog.records
 
 
 def silent(retained: Path) -> Announcer:
