@@ -22,7 +22,9 @@ MARK_AGAIN_S = 15.0
 
 
 class Mark:
-    """One epoch's. ``submit`` publishes; ``handlers`` are those of the consuming connection."""
+    """One epoch's. ``topic`` is the canary's: it is known to be allowed. ``submit`` publishes; ``handlers`` are those of the
+    consuming connection.
+    """
 
     def __init__(
         self,
@@ -55,10 +57,11 @@ class Mark:
             self._timer.cancel()
 
     def _send(self) -> None:
-        if self._intake.catching_up:
-            if not self._intake.crowded:  # else nothing is read, and it would not be missing
-                self._submit(self._target, self._message, lambda problem: None)
-            self._timer = asyncio.get_running_loop().call_later(MARK_AGAIN_S, self._send)
+        if not self._intake.catching_up:
+            return
+        if not self._intake.crowded:  # else nothing is read, and it would not be missing
+            self._submit(self._target, self._message, lambda problem: None)
+        self._timer = asyncio.get_running_loop().call_later(MARK_AGAIN_S, self._send)
 
     def _looking_for_it(self, connection: Connection) -> Callable[[Incoming], None]:
         topic = self._target.name.encode()
@@ -68,7 +71,8 @@ class Mark:
             if incoming.topic not in topics:
                 self._intake.arrived(incoming)
                 return
-            self._intake.acks.append(incoming.mid)
+            if incoming.mid:  # a late canary has none
+                self._intake.acks.append(incoming.mid)
             if incoming.payload == self._message.body:  # else it is one of an earlier session
                 self._caught_up(connection)
 

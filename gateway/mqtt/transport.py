@@ -78,8 +78,8 @@ class MqttSession:
             lambda incoming: None, self._outbox.acknowledged, self._lost, lambda: None, self._outbox.confirmed
         )
         self.in_handlers = Handlers(self._intake.arrived, lambda mid, code: None, self._lost, self._look)
-        kept = f"gateway/{settings.instance}/kept/{_level(settings.client_id)}"
-        self._mark = Mark(kept, settings.instance, self._intake, self.in_handlers, self._outbox.submit)
+        self._canary_topic = f"gateway/{settings.instance}/canary/{_level(settings.client_id)}.1"
+        self._mark = Mark(self._canary_topic, settings.instance, self._intake, self.in_handlers, self._outbox.submit)
 
     # -- what a session is -----------------------------------------------------------------------------------------
 
@@ -191,7 +191,7 @@ class MqttSession:
 
         The topic has a dot, to learn whether this broker keeps dots: RabbitMQ's plugin makes slashes of them.
         """
-        topic = f"gateway/{self._settings.instance}/canary/{_level(self._settings.client_id)}.1"
+        topic = self._canary_topic
         code = await self._incoming.subscribe(topic, 0, 0)
         if code >= FAILED_FROM:
             raise AccessRefused(NAME, f"{self._settings.place} does not let us subscribe to {topic}; allow gateway/#")

@@ -1,0 +1,83 @@
+"""The mark behind what a broker had kept for us: when it is put, and what ends the wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+import pytest
+
+from gateway.model.address import Address
+from gateway.model.message import Message
+from gateway.mqtt import mark as mqtt_mark
+from gateway.mqtt.client import Connection, Handlers
+from gateway.mqtt.intake import Intake
+from gateway.mqtt.mark import Mark
+from gateway.mqtt.packets import Incoming
+from gateway.mqtt.settings import Granted
+
+LIMIT_S = 60.0
+TOPIC = "gateway/shed/canary/me.1"
+
+
+class House:
+    """The consuming connection of a session, and what is published in it."""
+
+    def __init__(self, *, session_present: bool = True, code: int = 1) -> None:
+        self.granted = Granted(session_present=session_present)
+        self.code = code
+        self.sent: list[bytes] = []
+        self.forgotten, self.sent_again = asyncio.Event(), asyncio.Event()
+        self.intake = Intake(1, "shed", lambda: "id", lambda: 0)
+        self.handlers = Handlers(self.intake.arrived, lambda mid, code: None, lambda down: None, lambda: None)
+        self.mark = Mark(TOPIC, "shed", self.intake, self.handlers, self._submit)
+
+    def _submit(self, target: Address, message: Message, done: object) -> None:
+        assert target.name == TOPIC
+        self.sent.append(message.body)
+        if len(self.sent) > 1:
+            self.sent_again.set()
+
+    async def put(self) -> None:
+        await self.mark.put(cast(Connection, self))
+
+    def arrives(self, body: bytes, topic: str = TOPIC, mid: int = 1) -> None:
+        self.handlers.published(Incoming(topic.encode(), mid, retain=False, again=False, properties=b"", payload=body))
+
+    # -- as a connection --------------------------------------------------------------------------------------------
+
+    async def subscribe(self, topic_filter: str, qos: int, number: int) -> int:
+        return self.code
+
+    def forget(self, topic_filter: str) -> None:
+        self.forgotten.set()
+
+
+@pytest.mark.parametrize("topic", [TOPIC, TOPIC.replace(".", "/")])
+async def test_what_comes_is_old_until_the_mark_is_back(topic: str) -> None:
+    house = House()
+    await house.put()
+    house.arrives(b"one of an earlier session")
+    house.arrives(b"a late canary", mid=0)
+    assert house.intake.catching_up
+    house.arrives(house.sent[0], topic)
+    assert not house.intake.catching_up
+    assert house.intake.acks == [1, 1]
+    assert house.forgotten.is_set()
+
+
+async def test_there_is_no_mark_where_nothing_was_kept_or_its_topic_is_forbidden() -> None:
+    for house in (House(session_present=False), House(code=0x87)):
+        await house.put()
+        assert not house.intake.catching_up
+        assert house.sent == []
+
+
+async def test_a_mark_that_gets_lost_is_put_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mqtt_mark, "MARK_AGAIN_S", 0.0)
+    house = House()
+    await house.put()
+    async with asyncio.timeout(LIMIT_S):
+        await house.sent_again.wait()
+    assert house.intake.catching_up
+    house.mark.end()
