@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -256,8 +257,12 @@ async def test_a_stream_that_the_broker_does_not_let_us_take_from_is_not_deleted
 ) -> None:
     await place.taken(*range(before))
     user = place.role
-    rabbitmq_node.ctl("add_user", user, "secret")
-    rabbitmq_node.ctl("set_permissions", user, ".*", ".*", rf"^(?!{place.source.name}$).*")
+
+    async def ctl(*command: str) -> None:
+        await asyncio.to_thread(rabbitmq_node.ctl, *command)  # it takes seconds, and the session's heart beats on
+
+    await ctl("add_user", user, "secret")
+    await ctl("set_permissions", user, ".*", ".*", rf"^(?!{place.source.name}$).*")
     try:
         async with place.run(url=place.url.replace("guest:guest@", f"{user}:secret@")) as session:
             await place.send(before)
@@ -265,10 +270,10 @@ async def test_a_stream_that_the_broker_does_not_let_us_take_from_is_not_deleted
             assert "access" in session.not_taken[place.source]
             assert await session.retire([place.binding]) == [place.binding]
             assert await place.exists()
-            rabbitmq_node.ctl("set_permissions", user, ".*", ".*", ".*")
+            await ctl("set_permissions", user, ".*", ".*", ".*")
             assert place.numbers([await next_of(session.deliveries())]) == [before]
     finally:
-        rabbitmq_node.ctl("delete_user", user)
+        await ctl("delete_user", user)
 
 
 async def test_an_exchange_is_listened_to_also_where_the_queues_of_edges_are_streams(place: Place) -> None:
