@@ -129,7 +129,7 @@ def _left_out(here: Here, config: Config, graph: Graph, records: Iterable[Device
     from gateway.declared import read_imports
     from gateway.errors import GatewayError
     from gateway.serial_link.boardfiles import BoardFiles
-    from gateway.serial_link.boards import wire_of
+    from gateway.serial_link.registered import wire_of
 
     notes, boards = [], []
     for record in records:

@@ -6,58 +6,32 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from gateway.config.schema import SerialSection
-from gateway.errors import ConfigError, Conflict, GatewayError, NotFound, PortUnknown
+from gateway.errors import Conflict, GatewayError, NotFound, PortUnknown
 from gateway.model.participant import Participant
 from gateway.serial_link.boardfiles import BoardFiles
 from gateway.serial_link.boardstate import BoardStatus, board_entry
-from gateway.serial_link.codec import WIRES, Wire
 from gateway.serial_link.connector import BoardConnector, BoardSettings
 from gateway.serial_link.device_file import DeviceFile, DeviceRecord, written
 from gateway.serial_link.identity import PortFacts
 from gateway.serial_link.lentports import LentPorts, borrower
-from gateway.serial_link.newboard import (
-    NewBoard,
-    completed,
-    kept_components,
-    new_board,
-    port_entries,
-    tell_paired,
-)
+from gateway.serial_link.newboard import NewBoard, completed, kept_components, new_board, tell_paired
 from gateway.serial_link.openers import OpenPort, opener
 from gateway.serial_link.pairing import Paired, PairRequest, opened_as_before, shake_hands
 from gateway.serial_link.port import Port, PortOptions
 from gateway.serial_link.profile import BoardProfile
+from gateway.serial_link.registered import RegisteredBoard
 from gateway.serial_link.settings import changed, check_role, is_delivery
 from gateway.serial_link.usbdevice import SYSFS
 from gateway.serial_link.watch import Ports
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class _Board:
-    """One paired board of the running daemon. ``problem``: why it can't be used though it is paired."""
-
-    record: DeviceRecord
-    profile: BoardProfile
-    status: BoardStatus
-    participant: Participant
-    connector: BoardConnector | None = None
-
-
-def wire_of(record: DeviceRecord) -> Wire:
-    """The wire generation of a paired board."""
-    try:
-        return WIRES[record.wire]
-    except KeyError:
-        raise ConfigError("devices.json", f"{record.id}.wire", f"{record.wire} is no wire generation we know") from None
 
 
 class Boards:
@@ -89,7 +63,7 @@ class Boards:
         self._open_any = open_port or opener()
         self._ports = ports or Ports()
         self._sysfs = sysfs
-        self._boards: dict[str, _Board] = {}
+        self._boards: dict[str, RegisteredBoard] = {}
         self._writing = asyncio.Lock()
         self.on_repaired: Callable[[str, BoardProfile], None] = lambda board_id, before: None
 
@@ -115,17 +89,8 @@ class Boards:
         return tuple(board.participant for board in self._boards.values())
 
     def retained_topics(self) -> frozenset[str]:
-        """Where the broker keeps what outports said last, as long as the ports are there. Which ones are is not known of a board
-        whose files are damaged: then all that were said to be.
-        """
-        topics: set[str] = set()
-        for board in self._boards.values():
-            if board.profile.problem:
-                meant = [meaning.port(name) for name, meaning in board.record.ports.items()]
-                topics |= {port.queue or f"{board.record.role}/{port.id}" for port in meant if port.retained}
-            else:
-                topics |= {port.queue for port in board.participant.outports if port.retained}
-        return frozenset(topics)
+        """Where the broker keeps what outports said last, as long as the ports are there."""
+        return frozenset().union(*(board.retained_topics() for board in self._boards.values()))
 
     def connector(self, device_id: str) -> BoardConnector:
         """The connector of a board: always the same one while the board is paired."""
@@ -151,11 +116,7 @@ class Boards:
 
     def status(self) -> list[dict[str, Any]]:
         """One entry a board: the stable shape of ``gateway devices --json``."""
-        return [
-            board_entry(board.record, board.status)
-            | {"ports": port_entries(board.participant), "counters": board.status.counted()}
-            for board in self._boards.values()
-        ]
+        return [board.entry() for board in self._boards.values()]
 
     def states(self) -> list[dict[str, Any]]:
         """The same without ports and counters."""
@@ -182,7 +143,7 @@ class Boards:
         record = self._boards[device_id].record
         return self._ports.find(record.identity, record.known) is not None
 
-    def _find(self, name: str) -> _Board:
+    def _find(self, name: str) -> RegisteredBoard:
         if name in self._boards:
             return self._boards[name]
         found = [board for board in self._boards.values() if board.record.role == name]
@@ -218,10 +179,13 @@ class Boards:
             )
             async with self._writing:
                 new = await self._adopt(request, paired, facts)
-        entry = next(entry for entry in self.status() if entry["id"] == new.record.id)
-        return entry | {"was_running": paired.running, "again": new.again, "forgotten": list(new.forgotten)}
+        return self._boards[new.record.id].entry() | {
+            "was_running": paired.running,
+            "again": new.again,
+            "forgotten": list(new.forgotten),
+        }
 
-    def _on(self, facts: PortFacts) -> _Board | None:
+    def _on(self, facts: PortFacts) -> RegisteredBoard | None:
         """The paired board that is on this port now."""
         for board in self._boards.values():
             found = self._ports.find(board.record.identity, board.record.known)
@@ -244,13 +208,13 @@ class Boards:
         def remember() -> None:
             if new.displaced is not None:
                 displaced = self._boards[new.displaced.id]
-                self._change(displaced, new.displaced, displaced.profile)
+                displaced.change(new.displaced, displaced.profile)
             board = self._boards.get(new.record.id)
             before = board.profile if board is not None else None
             if board is None:
                 board = self._boards[new.record.id] = self._board(new.record, new.profile)
             else:
-                self._change(board, new.record, new.profile)
+                board.change(new.record, new.profile)
                 board.status.begin_anew()
             tell_paired(new, board.participant)
             self._on_change()
@@ -309,13 +273,13 @@ class Boards:
             await self._replace(board, profile, {file: text}, graph=file, managed=True)
 
     @asynccontextmanager
-    async def _board_to_change(self, name: str) -> AsyncIterator[_Board]:
+    async def _board_to_change(self, name: str) -> AsyncIterator[RegisteredBoard]:
         """One change after the other: each begins with what the one before has left."""
         async with self._writing:
             yield self._find(name)
 
     async def _replace(
-        self, board: _Board, profile: BoardProfile, files: Mapping[str, bytes] | None = None, **changes: Any
+        self, board: RegisteredBoard, profile: BoardProfile, files: Mapping[str, bytes] | None = None, **changes: Any
     ) -> None:
         record = msgspec.structs.replace(board.record, **changes)
         records = [record if other.id == record.id else other for other in self.records()]
@@ -325,22 +289,15 @@ class Boards:
             self._file.save(records)
 
         def remember() -> None:
-            self._change(board, record, profile)
+            board.change(record, profile)
             self._on_change()
 
         await written(write, remember)
 
     # -- parts -----------------------------------------------------------------------------------------------------
 
-    def _board(self, record: DeviceRecord, profile: BoardProfile) -> _Board:
-        status = BoardStatus(self._on_change, reason="not looked for yet")
-        return _Board(record, profile, status, profile.participant(record.id, record.role, wire_of(record)))
-
-    def _change(self, board: _Board, record: DeviceRecord, profile: BoardProfile) -> None:
-        board.record, board.profile = record, profile
-        board.participant = profile.participant(record.id, record.role, wire_of(record))
-        if board.connector is not None:
-            board.connector.change(record, profile)
+    def _board(self, record: DeviceRecord, profile: BoardProfile) -> RegisteredBoard:
+        return RegisteredBoard(record, profile, BoardStatus(self._on_change, reason="not looked for yet"))
 
     async def _open_free(self, path: str, options: PortOptions) -> Port:
         """A port that nobody has borrowed."""
@@ -355,5 +312,5 @@ class Boards:
                 await self._replace(board, board.profile, path=facts.path, known=facts)
             except GatewayError:
                 record = msgspec.structs.replace(board.record, path=facts.path, known=facts)
-                self._change(board, record, board.profile)
+                board.change(record, board.profile)
                 self._on_change()

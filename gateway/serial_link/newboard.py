@@ -6,14 +6,12 @@ import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
 from gateway.config.schema import SerialSection
 from gateway.errors import GatewayError
 from gateway.model.participant import Participant
-from gateway.model.port import Direction
 from gateway.serial_link.boardfiles import BoardFiles
 from gateway.serial_link.device_file import (
     COMPONENTS,
@@ -180,20 +178,3 @@ def tell_paired(new: NewBoard, participant: Participant) -> None:
             "device %s: its firmware (%s) reports only 16 bits of an integer: %s are int16, and wrap around",
             *(record.role, record.wire, ", ".join(cut)),
         )
-
-
-def port_entries(participant: Participant) -> list[Mapping[str, Any]]:
-    """A board's ports as ``gateway devices --json`` prints them: a stable shape."""
-    return [
-        {
-            "name": port.id,
-            "direction": str(port.direction),
-            "type": port.type,
-            "scale": port.scale,
-            "unit": port.unit,
-            "topic": port.queue,
-            "delivery": dict(port.delivery),
-            "retained": port.retained and port.direction is Direction.OUT,
-        }
-        for port in (*participant.inports, *participant.outports)
-    ]
