@@ -173,6 +173,7 @@ class AmqpSession:
         """Make what these bindings need. What waits for somebody else's queue or exchange is tried again."""
         self._check()
         self._to_drop.difference_update(binding.intake.name for binding in bindings if binding.intake is not None)
+        self._taking.share_among(len({binding.source for binding in bindings if binding.source.transport == NAME}))
         await self._declarer.declare(bindings)
         if self._declarer.waiting:
             self._mend_later()

@@ -28,7 +28,18 @@ SERIAL_SHIFT = 40
 NO_STREAM = 406
 """PRECONDITION_FAILED: a queue of another kind knows no ``x-stream-offset``."""
 
+SHARERS = 16
+"""Sources that get the whole prefetch each; more of them share what so many would have. A message that is under way takes
+2 KiB and its body, and after an outage all queues are full."""
+
+LEAST_CREDIT = 16
+
 CHANNEL_TAG = (1 << SERIAL_SHIFT) - 1
+
+
+def credit_of(prefetch: int, sources: int) -> int:
+    """Deliveries of each of so many sources that may be unsettled at a time."""
+    return min(prefetch, max(LEAST_CREDIT, SHARERS * prefetch // max(1, sources)))
 
 
 class Taking:
@@ -54,6 +65,7 @@ class Taking:
         self._loop = asyncio.get_running_loop()
         self._serials = count(1)
         self._wanted: dict[Address, int] = {}
+        self._share = settings.prefetch
         self._by_source: dict[Address, Consumer] = {}
         self._by_serial: dict[int, Consumer] = {}
         self._unflushed: set[Consumer] = set()
@@ -78,12 +90,16 @@ class Taking:
         count = sum(consumer.unsettled for consumer in self._by_serial.values() if consumer.queue == queue)
         return count + int(amqp_queue(queue) in self._wanted and self._declarer.may_be_stream(queue))
 
+    def share_among(self, sources: int) -> None:
+        """So many sources are wanted, or will be: what each may have unsettled from now on."""
+        self._share = credit_of(self._settings.prefetch, sources)
+
     # -- sources -----------------------------------------------------------------------------------------------------
 
     async def subscribe(self, source: Address, credit: int) -> None:
         """Take from a queue, or from an exchange by a queue that lasts as long as the session."""
         if source not in self._wanted:
-            self._wanted[source] = min(credit, self._settings.prefetch)
+            self._wanted[source] = min(credit, self._share)
             await self.take(source)
 
     async def unsubscribe(self, source: Address, *, alive: bool) -> None:

@@ -15,6 +15,7 @@ from gateway.amqp.confirms import Confirms
 from gateway.amqp.properties import decode_message, encode_properties, message_id
 from gateway.amqp.settings import hosts_of, settings_of
 from gateway.amqp.tables import decode_table, encode_table
+from gateway.amqp.taking import credit_of
 from gateway.amqp.unsettled import Unsettled
 from gateway.config.schema import AmqpSection, Secret
 from gateway.errors import ConfigError
@@ -266,6 +267,14 @@ def test_the_password_of_a_file_is_used_where_the_url_has_none() -> None:
     assert [host.password.reveal() for host in settings.hosts] == ["s3cret", "own"]
     assert (settings.queue_type, settings.prefetch, settings.instance) == ("quorum", 7, "here")
     assert "s3cret" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("prefetch", "sources", "credit"),
+    [(256, 0, 256), (256, 1, 256), (256, 16, 256), (256, 50, 81), (256, 1000, 16), (1000, 50, 320), (7, 1000, 7)],
+)
+def test_many_sources_share_what_sixteen_would_have(prefetch: int, sources: int, credit: int) -> None:
+    assert credit_of(prefetch, sources) == credit
 
 
 def test_another_scheme_is_a_configuration_error() -> None:
