@@ -90,11 +90,11 @@ static void serve(void) {
         if (ns_until(avr->cycle) < -slip_after_ns) start_clock(); /* the machine is too slow: slip, don't race to catch up */
         if (watched[0].revents && !requests_read(obey)) return;
         if (watched[1].fd >= 0 && uart.line.master == watched[1].fd) uart_look(watched[1].revents, present());
-        pins_weather();
         now = present();
         chip_run_until(now < avr->cycle + MILLISECOND ? now : avr->cycle + MILLISECOND);
-        pins_show();
         uart_deliver();
+        pins_show();
+        pins_weather();
     }
 }
 
@@ -129,6 +129,7 @@ int main(int count, char **arguments) {
     uart_plug();
     chip_reset();
     say("ready %s", uart.line.path);
+    pins_weather();
     serve();
     uart_unplug();
     avr_terminate(avr);
