@@ -22,7 +22,7 @@ from gateway.serial_link.codec import WIRES, Wire
 from gateway.serial_link.conversation import Conversation
 from gateway.serial_link.detection import Detection
 from gateway.serial_link.detector import THOROUGH_BAUDS, USUAL_BAUDS, Detector, Found, NothingFound
-from gateway.serial_link.device_file import COMPONENTS, BoardDirectory, DeviceRecord
+from gateway.serial_link.device_file import COMPONENTS, DESCRIPTION, BoardDirectory, DeviceRecord
 from gateway.serial_link.link import Link
 from gateway.serial_link.linkevents import options_for
 from gateway.serial_link.openers import OpenPort
@@ -183,17 +183,26 @@ async def _found(request: PairRequest, port: Port, waited_s: float) -> Found:
 def as_before(
     request: PairRequest, paired: Paired, record: DeviceRecord, files: BoardDirectory
 ) -> tuple[PairRequest, Paired]:
-    """Stock firmware that was paired with a graph, and is paired again without one, keeps it: it can't tell of it itself."""
-    kept = record.graph if files.has(COMPONENTS) else ""
-    if request.graph is not None or paired.described is not None or not kept:
+    """A board with a graph of ours that is paired again without one keeps it: it can't tell of that itself. Our firmware can of
+    a graph that is built in, which is what it runs after a reset.
+    """
+    described = paired.described
+    has_map = files.has(COMPONENTS) and described is None
+    if (
+        request.graph is not None
+        or paired.profile.graph is not None
+        or record.graph in ("", DESCRIPTION)
+        or not (has_map or described)
+    ):
         return request, paired
     request = msgspec.structs.replace(
         request,
-        graph=Text(kept, files.text(kept)),
-        components=request.components or Text(COMPONENTS, files.text(COMPONENTS)),
+        graph=Text(record.graph, files.text(record.graph)),
+        components=request.components or (Text(COMPONENTS, files.text(COMPONENTS)) if has_map else None),
         upload=request.upload and record.managed,
     )
-    return request, replace(paired, profile=profile_of(request, None), components=request.components)
+    profile = profile_of(request, described).with_document(paired.profile.document)
+    return request, replace(paired, profile=profile, components=request.components)
 
 
 def opened_as_before(request: PairRequest, record: DeviceRecord) -> PairRequest:

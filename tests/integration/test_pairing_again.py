@@ -128,3 +128,17 @@ async def test_a_graph_for_a_board_that_tells_its_values_has_them_too(tmp_path: 
     temp = ports_of(tmp_path / "state")["temp"]
     assert (temp["scale"], temp["unit"]) == (0.01, "degrees")
     assert paired["ports"][1] == temp
+
+
+async def test_a_board_that_runs_our_graph_keeps_it_though_it_could_only_tell_of_its_own(tmp_path: Path) -> None:
+    registry, link = Registry(tmp_path / "state"), tmp_path / "tty"
+    async with simulated_ours(link, described(GRAPH, {"temp": TEMP})) as board:
+        heat = GRAPH.replace("OUT:temp", "OUT:heat")
+        await registry.boards.pair(PairRequest(path=str(link), role="attic", graph=Text("heat.fbp", heat)))
+        await settings_made(registry, "heat.unit=K")
+        again = await registry.boards.pair(PairRequest(path=str(link)))
+        assert (again["managed"], [port["name"] for port in again["ports"]]) == (True, ["fan", "heat"])
+        board.request(["reset"])  # it runs its own again, and tells of it
+        own = await registry.boards.pair(PairRequest(path=str(link)))
+    assert (own["managed"], [port["name"] for port in own["ports"]]) == (False, ["fan", "temp"])
+    assert own["forgotten"] == ["heat"]
