@@ -60,7 +60,7 @@ class Wire(asyncio.StreamReaderProtocol):
         self._socket: asyncio.Transport | None = None
         self._rest = b""
         self._raw = False
-        self._paused = False
+        self._is_full = False  # asyncio has a "_paused" of its own
         self.close_code = 0
         self.reason = ""
         self._fed_at = 0.0
@@ -89,12 +89,12 @@ class Wire(asyncio.StreamReaderProtocol):
 
     def pause_writing(self) -> None:
         """The socket's buffer is full."""
-        self._paused = True
+        self._is_full = True
         super().pause_writing()
 
     def resume_writing(self) -> None:
         """It has room again."""
-        self._paused = False
+        self._is_full = False
         super().resume_writing()
         self.on_flow()
 
@@ -155,7 +155,7 @@ class Wire(asyncio.StreamReaderProtocol):
     @property
     def writable(self) -> bool:
         """Whether more may be published at the moment."""
-        return not self._paused and not self.blocked and not self.lost.done()
+        return not self._is_full and not self.blocked and not self.lost.done()
 
     def write(self, data: bytes) -> None:
         """Whole frames. Those of one turn of the loop leave together."""

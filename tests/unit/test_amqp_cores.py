@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 
 import aio_pika
@@ -17,6 +18,7 @@ from gateway.amqp.settings import hosts_of, settings_of
 from gateway.amqp.tables import decode_table, encode_table
 from gateway.amqp.taking import credit_of
 from gateway.amqp.unsettled import Unsettled
+from gateway.amqp.wire import Wire
 from gateway.config.schema import AmqpSection, Secret
 from gateway.errors import ConfigError
 from gateway.model.message import Message
@@ -291,3 +293,14 @@ def test_the_library_still_lets_us_make_the_transport() -> None:
     assert list(inspect.signature(aiormq.connection.TransportFactory.create).parameters) == ["self", "url", "kwargs"]
     assert {parameter.name for parameter in aio_pika.Connection.PARAMETERS} >= {"interleave"}
     assert "kwargs" in inspect.getsource(aio_pika.Connection.connect)
+
+
+async def test_while_the_sockets_buffer_is_full_nothing_is_published_and_when_it_has_room_that_is_told() -> None:
+    """asyncio has an attribute for that too, and does not expect another hand in it."""
+    wire = Wire(asyncio.get_running_loop())
+    told: list[bool] = []
+    wire.on_flow = lambda: told.append(wire.writable)
+    wire.pause_writing()
+    assert not wire.writable
+    wire.resume_writing()
+    assert told == [True]
