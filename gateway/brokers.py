@@ -10,15 +10,12 @@ from typing import Any, Literal
 
 import msgspec
 
-from gateway.amqp.transport import AmqpConnector
-from gateway.amqp.transport import settings_of as amqp_settings
 from gateway.announce import Announcer
 from gateway.cloud import Cloud
 from gateway.config.load import is_local, masked_url, with_password
 from gateway.config.places import Places
 from gateway.config.schema import Config
 from gateway.errors import TransportDown
-from gateway.mqtt.embedded import embedded_broker
 from gateway.mqtt.settings import MqttSettings
 from gateway.mqtt.transport import MqttConnector
 from gateway.mqtt.transport import settings_of as mqtt_settings
@@ -48,6 +45,8 @@ class Brokers:
         """Have our own broker run, if that is the one."""
         if not self.mqtt_url.startswith("embedded:"):
             return
+        from gateway.mqtt.embedded import embedded_broker
+
         broker = await stack.enter_async_context(embedded_broker(self._places.state))
         self.mqtt_url = broker.url
         self.mqtt_forgets, self._mqtt_version = broker.forgets_unsettled, broker.version
@@ -91,11 +90,12 @@ class Brokers:
         tasks = [group.create_task(self._keep(local, serve, self.mqtt_url), name="link:mqtt")]
         section = self._config.amqp
         if section.url:
+            # Only here: 5 MiB and a tenth of the start, which a gateway without an AMQP side does without.
+            from gateway.amqp.transport import AmqpConnector, settings_of
+
             password = secret(section.password, section.password_file, "amqp.password_file")
             streams = self._places.state / "streams.json"
-            far = AmqpConnector(
-                amqp_settings(section, instance=self._instance, password=password, streams_file=streams)
-            )
+            far = AmqpConnector(settings_of(section, instance=self._instance, password=password, streams_file=streams))
             tasks.append(group.create_task(self._keep(far, cloud.serve, _first(section.url)), name="link:amqp"))
         return tasks
 

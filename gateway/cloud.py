@@ -9,15 +9,17 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from gateway.amqp.transport import AmqpSession
 from gateway.errors import DeliveryError
 from gateway.model.address import amqp_queue
 from gateway.model.discovery import DISCOVERY_QUEUE, render_discovery
 from gateway.model.message import Delivery, Message
 from gateway.model.participant import Participant
 from gateway.routing.pump import Pump
+
+if TYPE_CHECKING:
+    from gateway.amqp.transport import AmqpSession
 
 log = logging.getLogger(__name__)
 

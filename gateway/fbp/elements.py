@@ -15,6 +15,9 @@ from gateway.fbp.depth import DEEPEST, is_too_deep
 from gateway.model.graph import Edge, Export, Graph, Iip, Json, Node
 from gateway.model.port import PortRef
 
+LONGEST_TEXT = 1 << 20
+"""Characters of a graph; more is taken for another sort of file."""
+
 MOST_DIGITS = 9
 """Of a node's place in a drawing."""
 

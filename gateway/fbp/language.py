@@ -12,11 +12,8 @@ from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedCharacters, UnexpectedEOF, UnexpectedInput, UnexpectedToken
 
 from gateway.errors import GraphSyntaxError
-from gateway.fbp.elements import Builder, Element
+from gateway.fbp.elements import LONGEST_TEXT, Builder, Element
 from gateway.model.graph import Graph
-
-LONGEST_TEXT = 1 << 20
-"""Characters of a graph; more is taken for another sort of file."""
 
 GRAMMAR = r"""
     start: _line (_EOL _line)*

@@ -9,8 +9,7 @@ from typing import Any, Literal, TypeAlias, cast
 import msgspec
 
 from gateway.errors import ConfigError, GraphError, PortUnknown
-from gateway.fbp.graph_json import loads
-from gateway.fbp.language import parse
+from gateway.fbp.forms import parse_graph
 from gateway.model.component import ComponentLibrary
 from gateway.model.graph import Graph
 from gateway.model.participant import Participant
@@ -183,7 +182,7 @@ def _is_outport(graph: Graph | None, name: str) -> bool:
 
 def parse_board_graph(text: str, source: str) -> Graph:
     """A device graph: ``.fbp`` by its name, else JSON."""
-    return parse(text, source) if source.endswith(".fbp") else loads(text, source)
+    return parse_graph(text, source)
 
 
 def parse_library(text: str, source: str) -> ComponentLibrary:
