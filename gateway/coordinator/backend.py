@@ -142,12 +142,33 @@ class CoordinatorBackend:
                 steps.append(Edited(graph_id, edit, graph, after, asked))
                 graph = after
             self._check(graph_id, graph)
-            if graph_id == self._info.main:
-                await self._file.save(graph)
-            held.graph = graph
-            self._use()
-            for step in steps:
-                self._listeners.tell(step)
+
+            def follow() -> None:
+                held.graph = graph
+                self._use()
+                for step in steps:
+                    self._listeners.tell(step)
+
+            await self._save_and(graph_id, graph, follow)
+
+    async def _save_and(self, graph_id: str, graph: Graph, follow: Callable[[], None]) -> None:
+        """Save the main graph, and then do what follows; also when who asked hangs up meanwhile, or another graph would be
+        in the file than runs.
+        """
+        if graph_id != self._info.main:
+            follow()
+            return
+        saving = asyncio.create_task(self._file.save(graph), name="coordinator:save")
+        try:
+            await asyncio.shield(saving)
+        except asyncio.CancelledError:
+            while not saving.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait({saving})
+            if saving.exception() is None:
+                follow()
+            raise
+        follow()
 
     def preview(self, graph_id: str, edits: Sequence[Edit]) -> tuple[Plan, Plan]:
         """The plan as it is, and as it would be after edits. ``GraphError`` if they can't be."""
@@ -209,12 +230,13 @@ class CoordinatorBackend:
             make_room(self._graphs, self._info.main, graph_id)
             properties = {key: value for key, value in fields.items() if key != "main"}
             graph = Graph(name=str(fields.get("name") or ""), properties=MappingProxyType(properties))
-            if graph_id == self._info.main:
-                await self._file.save(graph)
-            held = self._graphs.setdefault(graph_id, HeldGraph(graph))
-            held.graph = graph
-            self._use()
-            self._listeners.tell(Cleared(graph_id, fields, asked))
+
+            def follow() -> None:
+                self._graphs.setdefault(graph_id, HeldGraph(graph)).graph = graph
+                self._use()
+                self._listeners.tell(Cleared(graph_id, fields, asked))
+
+            await self._save_and(graph_id, graph, follow)
 
     # -- networks --------------------------------------------------------------------------------------------------
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Collection
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,63 @@ async def test_an_edit_is_on_disk_before_anybody_hears_of_it(tmp_path: Path) -> 
     assert edited.after.has_node("a")
     assert list(json.loads(house.saved_when_heard[-1])["processes"]) == ["a"]
     assert load_graph(house.path).nodes == house.backend.graphs()[MAIN].nodes
+
+
+async def clear(backend: CoordinatorBackend) -> None:
+    await backend.clear(MAIN, {"name": "new"})
+
+
+async def add(backend: CoordinatorBackend) -> None:
+    await backend.apply(MAIN, [AddNode(Node("a", "x/Thing"))])
+
+
+@pytest.mark.parametrize("edit", [add, clear])
+async def test_who_hangs_up_while_the_graph_is_saved_leaves_one_graph_in_the_file_and_running(
+    edit: Callable[[CoordinatorBackend], Awaitable[None]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = House(tmp_path, parse("b(x/Thing)"))
+    begun, go_on, loop = asyncio.Event(), threading.Event(), asyncio.get_running_loop()
+    write = house.backend._file._write
+
+    def slowly(text: str) -> None:
+        loop.call_soon_threadsafe(begun.set)
+        go_on.wait()
+        write(text)
+
+    monkeypatch.setattr(house.backend._file, "_write", slowly)
+    asking = asyncio.ensure_future(edit(house.backend))
+    await begun.wait()
+    asking.cancel()
+    await asyncio.sleep(0)  # the cancellation has arrived
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    running = house.backend.graphs()[MAIN]
+    assert running == house.coordinator.graph == load_graph(house.path)
+    assert len(house.heard_of(Edited) + house.heard_of(Cleared)) == 1
+
+
+async def test_who_hangs_up_while_the_graph_can_not_be_saved_has_changed_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = House(tmp_path, WIRED)
+    begun, go_on, loop = asyncio.Event(), threading.Event(), asyncio.get_running_loop()
+
+    def fails(text: str) -> None:
+        loop.call_soon_threadsafe(begun.set)
+        go_on.wait()
+        raise GraphError("graph.json", "can't be saved")
+
+    monkeypatch.setattr(house.backend._file, "_write", fails)
+    asking = asyncio.ensure_future(clear(house.backend))
+    await begun.wait()
+    asking.cancel()
+    await asyncio.sleep(0)
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    assert house.backend.graphs()[MAIN] == WIRED
+    assert house.heard_of(Cleared) == []
 
 
 async def test_edits_that_come_together_are_all_or_none(tmp_path: Path) -> None:
