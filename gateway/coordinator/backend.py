@@ -232,9 +232,10 @@ class CoordinatorBackend:
             graph = Graph(name=str(fields.get("name") or ""), properties=MappingProxyType(properties))
 
             def follow() -> None:
+                before = self.graphs().get(graph_id)
                 self._graphs.setdefault(graph_id, HeldGraph(graph)).graph = graph
                 self._use()
-                self._listeners.tell(Cleared(graph_id, fields, asked))
+                self._listeners.tell(Cleared(graph_id, fields, asked, before))
 
             await self._save_and(graph_id, graph, follow)
 

@@ -104,11 +104,12 @@ class ImpliedEdge:
 
 @dataclass(frozen=True, slots=True)
 class Cleared:
-    """A graph was made, or emptied. ``fields`` are what the client said of it."""
+    """A graph was made, or emptied. ``fields`` are what the client said of it, ``before`` is what was there."""
 
     graph_id: str
     fields: Mapping[str, Json] = field(default_factory=dict, hash=False)
     asked: Asked | None = None
+    before: Graph | None = None
 
 
 @dataclass(frozen=True, slots=True)

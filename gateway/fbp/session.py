@@ -282,9 +282,12 @@ class FbpSession:
                 return self._edited(change)
             case ImpliedEdge(graph_id, edge, there):
                 return [payloads.implied(graph_id, edge, there)]
-            case Cleared(graph_id, fields, asked):
-                payload = {"id": graph_id, **fields}
-                return [Reply("graph", "clear", payload, payloads.response_to(asked, self.client))]
+            case Cleared(graph_id, fields, asked, before):
+                answer = {"id": graph_id, **fields}
+                told = [Reply("graph", "clear", answer, payloads.response_to(asked, self.client))]
+                if before is not None and (before.inports or before.outports):
+                    told.append(payloads.ports(graph_id, Graph(), ()))
+                return told
             case NetworkStarted(graph_id, network, asked):
                 answer = payloads.started(graph_id, network)
                 return [Reply("network", "started", answer, payloads.response_to(asked, self.client))]

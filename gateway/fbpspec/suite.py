@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -119,7 +120,7 @@ def _timeout(fields: Mapping[str, Any], place: str, prefix: str, default_s: floa
     value = fields.get("timeout")
     if value is None:
         return default_s
-    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
         raise ConfigError(place, f"{prefix}timeout", "must be a number of milliseconds")
     return value / 1000
 

@@ -277,10 +277,11 @@ class BoardRuntime:
             elif not on_trial:
                 self._require_active(self._main)
             properties = {key: value for key, value in fields.items() if key != "main"}
+            before = self._active[1]
             await self._run(Graph(name=str(fields.get("name") or ""), properties=MappingProxyType(properties)))
             if self._trial is None:
                 self._graph_id = graph_id
-            self._listeners.tell(Cleared(graph_id, fields, asked))
+            self._listeners.tell(Cleared(graph_id, fields, asked, before))
 
     async def _try_out(self, graph_id: str, client: str) -> None:
         if self._trial is not None and self._trial.client != client:

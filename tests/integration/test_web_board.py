@@ -166,6 +166,7 @@ async def test_the_network_is_stopped_and_started_on_the_board() -> None:
 async def test_a_cleared_graph_takes_the_id_that_the_client_gave() -> None:
     async with connected() as (board, client):
         assert (await client.ask("graph", "clear", id="g"))["command"] == "clear"
+        assert (await client.hear())["payload"] == {"graph": "g", "inPorts": [], "outPorts": []}
         assert board.graph == Graph()
         answer = await client.ask("graph", "addnode", id="t", component="Timer", graph="g")
         assert answer["payload"] == {"id": "t", "component": "Timer", "graph": "g"}

@@ -118,8 +118,9 @@ class SmallRuntime:
 
     async def clear(self, graph_id: str, fields: Mapping[str, Json], asked: Asked | None = None) -> None:
         """A new empty graph."""
+        before = self.graphs().get(graph_id)
         self.held[graph_id] = Held(Graph(str(fields.get("name") or "")))
-        self.listeners.tell(Cleared(graph_id, fields, asked))
+        self.listeners.tell(Cleared(graph_id, fields, asked, before))
 
     async def start(self, graph_id: str, asked: Asked | None = None) -> None:
         """Start, and let the IIPs run through."""

@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 
 from gateway.errors import ConfigError, GraphError
 from gateway.fbp.access import ALL, READ_ONLY, Access, parse_secrets
-from gateway.fbp.backend import Asked, Data, Edited, ImpliedEdge, NetworkStatus, NetworkStopped, PacketOut, Source
+from gateway.fbp.backend import (
+    Asked,
+    Cleared,
+    Data,
+    Edited,
+    ImpliedEdge,
+    NetworkStatus,
+    NetworkStopped,
+    PacketOut,
+    Source,
+)
 from gateway.fbp.flowrate import FlowRate
 from gateway.fbp.intents import EditGraph, GetSource, SendPacket, StartNetwork, WatchEdges
 from gateway.fbp.messages import Reply, render
@@ -419,6 +429,16 @@ def test_a_trace_records_every_edge_and_keeps_the_newest() -> None:
     assert list(trace["header"]["graphs"]) == [MAIN]
     watch, _ = client.say("trace", "stop", in_graph())
     assert watch == WatchEdges(MAIN, frozenset())
+
+
+def test_with_a_graph_that_is_emptied_go_its_exported_ports() -> None:
+    session = Client().session
+    asked = Asked("me", "7")
+    cleared, ports = session.notify(Cleared(MAIN, {"name": "new"}, asked, WIRED), 0.0)
+    assert (cleared.command, cleared.payload, cleared.response_to) == ("clear", {"id": MAIN, "name": "new"}, "7")
+    assert (ports.command, ports.payload) == ("ports", {"graph": MAIN, "inPorts": [], "outPorts": []})
+    for before in (None, Graph(nodes=WIRED.nodes)):
+        assert [one.command for one in session.notify(Cleared(MAIN, {}, asked, before), 0.0)] == ["clear"]
 
 
 def test_all_traces_of_a_client_share_the_room_of_one() -> None:

@@ -67,6 +67,8 @@ def test_a_step_checks_every_expectation_on_every_port() -> None:
         ("- 3", "s.yaml: suite 1: must be a map"),
         ("name: x", "s.yaml: topic: is needed"),
         ("topic: a\ncases: {}\ntimeout: fast", "s.yaml: timeout: must be a number of milliseconds"),
+        ("topic: a\ntimeout: .nan", "s.yaml: timeout: must be a number of milliseconds"),
+        ("topic: a\ntimeout: .inf", "s.yaml: timeout: must be a number of milliseconds"),
         ("topic: a\nfixture: {type: xml, data: x}", "s.yaml: fixture.type: must be fbp or json"),
         ("topic: a\ncases: [{name: n, assertion: a, inputs: {in: 1}}]", r"s.yaml: cases\[0\].expect: is needed"),
         (
