@@ -131,10 +131,17 @@ class CoordinatorBackend:
 
     # -- edits -----------------------------------------------------------------------------------------------------
 
-    async def apply(self, graph_id: str, edits: Sequence[Edit], asked: Asked | None = None) -> None:
-        """Apply edits, all or none; saved before this returns, and before anybody is told."""
+    async def apply(
+        self, graph_id: str, edits: Sequence[Edit], asked: Asked | None = None, edited: Graph | None = None
+    ) -> None:
+        """Apply edits, all or none; saved before this returns, and before anybody is told.
+
+        ``edited`` is the graph that they were made for: if it is not that any more, nothing is done.
+        """
         async with self._one_edit():
             held = self._held(graph_id)
+            if edited is not None and held.graph != edited:
+                raise GraphError(graph_id, "somebody else edited it meanwhile; try again")
             graph, steps = held.graph, []
             for wish in edits:
                 edit = self._meant(graph, wish)

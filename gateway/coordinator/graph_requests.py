@@ -64,12 +64,12 @@ class GraphRequests:
 
     async def apply(self, request: Request) -> AsyncIterator[Any]:
         """Make the running graph equal to another: what changes, and then (unless ``dry_run``) the change."""
-        wanted = from_json(request["graph"], str(request.get("source") or "graph"))
-        async for answer in self._done(list(difference(self._graph, wanted)), request):
+        wanted, edited = from_json(request["graph"], str(request.get("source") or "graph")), self._graph
+        async for answer in self._done(list(difference(edited, wanted)), request, edited):
             yield answer
 
-    async def _done(self, edits: list[Edit], request: Request) -> AsyncIterator[Any]:
-        """The planned difference, and the edits carried out."""
+    async def _done(self, edits: list[Edit], request: Request, edited: Graph | None = None) -> AsyncIterator[Any]:
+        """The planned difference, and the edits carried out; not if they are for a graph that has changed meanwhile."""
         main = self._backend.info.main
         before, after = self._backend.preview(main, edits)
         answer = {
@@ -79,7 +79,7 @@ class GraphRequests:
             "applied": False,
         }
         if edits and not request.get("dry_run"):
-            await self._backend.apply(main, edits)
+            await self._backend.apply(main, edits, edited=edited)
             answer["applied"] = True
         yield answer
 

@@ -652,3 +652,27 @@ async def test_apply_makes_the_running_graph_equal_to_the_file(tmp_path: Path) -
     assert answer["edits"] == ["- node b", "+ node c (Y)"]
     assert [node.id for node in load_graph(house.path).nodes] == ["a", "c"]
     assert (await ask(house, "graph.apply", graph=document))["edits"] == []
+
+
+async def test_apply_says_so_when_somebody_else_edits_the_graph_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = House(tmp_path, parse("b(x/Thing)"))
+    begun, go_on, loop = asyncio.Event(), threading.Event(), asyncio.get_running_loop()
+    write = house.backend._file._write
+
+    def slowly(text: str) -> None:
+        loop.call_soon_threadsafe(begun.set)
+        go_on.wait()
+        write(text)
+
+    monkeypatch.setattr(house.backend._file, "_write", slowly)
+    first = asyncio.ensure_future(add(house.backend))
+    await begun.wait()
+    second = asyncio.ensure_future(ask(house, "graph.apply", graph={"processes": {"c": {"component": "Y"}}}))
+    await asyncio.sleep(0)  # it has looked at the graph, and waits for its turn
+    go_on.set()
+    await first
+    with pytest.raises(GraphError, match="somebody else edited it meanwhile; try again"):
+        await second
+    assert [node.id for node in load_graph(house.path).nodes] == ["b", "a"]
