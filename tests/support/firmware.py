@@ -50,7 +50,7 @@ EXAMPLES = ROOT / "examples"
 CACHE = ROOT / ".cache" / "firmware"
 SOURCE_SUFFIXES = {".c", ".cpp", ".h", ".ld", ""}
 WAIT_S = 120.0
-PATIENT = LinkOptions(request_timeout_s=10.0, keepalive_s=60.0)
+PATIENT = LinkOptions(request_timeout_s=15.0, keepalive_s=240.0, open_tries=1200, frame_timeout_s=15.0)
 """A machine that is busy with other tests may let a board's process wait: that is no fault of the board."""
 
 KEPT_S = 24 * 3600.0
