@@ -104,6 +104,21 @@ class Brokers:
             elif job.direction == TO_MQTT:
                 await self.channel.declare_exchange(job.queue(n), aio_pika.ExchangeType.FANOUT, durable=True)
 
+    async def lead_to_the_bridge(self, job: Job) -> None:
+        """Until what is published at the sources does not come back: an edge is up as soon as its target is."""
+        if job.direction != TO_MQTT:
+            return
+        async with await aio_pika.connect(self.amqp) as connection:
+            channel = await connection.channel(on_return_raises=True)
+            for n in range(job.bindings):
+                exchange = await channel.get_exchange(job.queue(n), ensure=False)
+                while True:
+                    try:
+                        await exchange.publish(aio_pika.Message(job.body.encode()), "")
+                        break
+                    except aio_pika.exceptions.PublishError:
+                        await asyncio.sleep(POLL_S)  # neither has a binding an event
+
     async def depth(self, queue: str) -> int:
         """Messages that lie in a queue."""
         found = await self.channel.declare_queue(queue, passive=True)
@@ -216,6 +231,7 @@ async def drain(brokers: Brokers, job: Job, bridge: Callable[..., object], direc
     context = bridge(brokers, job, directory)
     pid: int = await asyncio.to_thread(context.__enter__)  # type: ignore[attr-defined]
     try:
+        await brokers.lead_to_the_bridge(job)
         os.kill(pid, signal.SIGSTOP)
         await brokers.fill(job)
         arrived = await sink(brokers, job)
