@@ -108,7 +108,9 @@ async def test_what_the_plugin_kept_for_us_is_told_from_what_is_new(rabbitmq_wit
     assert parts.hostname
     assert parts.port
     name = unique.rstrip(".")
-    settings = MqttSettings(parts.hostname, parts.port, client_id=f"{name}.own", instance=name)
+    settings = MqttSettings(
+        parts.hostname, parts.port, client_id=f"{name}.own", instance=name, version="3.1.1", connect_timeout_s=60.0
+    )
     source, kept = mqtt(f"{name}/a"), [b"%d" % number for number in range(100)]
     connector = MqttConnector(settings)
     async with connector.connect() as session:
