@@ -20,7 +20,7 @@ from pathlib import Path
 
 import aio_pika
 
-from benchmarks.measure import Figures, cpu_seconds, peak_rss_mib
+from benchmarks.measure import Figures, as_installed, cpu_seconds, peak_rss_mib
 from gateway.coordinator.participants_file import save_participants
 from gateway.model.participant import Participant
 from gateway.model.port import Direction, PortDef
@@ -156,11 +156,8 @@ def started_gateway(brokers: Brokers, job: Job, directory: Path) -> Iterator[Gat
     graph = directory / "bench.fbp"
     graph.write_text("".join(f"s{n}(Bench) OUT -> IN t{n}(Bench)\n" for n in range(job.bindings)))
     with gateway_with(directory, CONFIG.format(mqtt=brokers.mqtt, amqp=brokers.amqp, graph=graph)) as gateway:
-        gateway.environment = {
-            "GATEWAY_HTTP_LISTEN": "",  # the peer has no server for editors and metrics either
-            "PYTHONDONTWRITEBYTECODE": "",  # as pip installs it: compiled
-            "PYTHONPYCACHEPREFIX": str(directory.parent / "bytecode"),
-        }
+        gateway.environment = as_installed()
+        gateway.environment["GATEWAY_HTTP_LISTEN"] = ""  # the peer has no server for editors and metrics either
         save_participants(gateway.state / "participants.json", participants(job))
         gateway.start()
         gateway.wait_up("mqtt", "amqp")

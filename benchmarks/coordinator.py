@@ -19,7 +19,7 @@ from statistics import median
 import aiohttp
 
 from benchmarks.feeder import GRAPH
-from benchmarks.measure import Table, cpu_seconds, peak_rss_mib, rss_mib, runner
+from benchmarks.measure import Table, as_installed, cpu_seconds, peak_rss_mib, rss_mib, runner
 from benchmarks.serial import feeder
 from gateway.config.schema import DeliverySection, SerialSection
 from gateway.coordinator.contracts import EdgeSettings
@@ -120,6 +120,7 @@ def daemon(directory: Path, url: str, graph: str = "", known: int = 0) -> Iterat
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "bench.fbp").write_text(graph)
     with gateway_with(directory, CONFIG.format(url=url, graph=directory / "bench.fbp")) as gateway:
+        gateway.environment = as_installed()
         if known:
             save_participants(gateway.state / "participants.json", [participant(f"n{n}") for n in range(known)])
         yield gateway
@@ -271,10 +272,11 @@ async def starting(directory: Path) -> float:
 
 def command_seconds(*command: str) -> float:
     """CPU seconds of a command: the best of five, for a start is all system calls and page faults."""
+    environment = os.environ | as_installed()
     times = []
     for _ in range(5):
         before = os.times()
-        subprocess.run(command, check=True, capture_output=True, timeout=LIMIT_S)
+        subprocess.run(command, check=True, capture_output=True, timeout=LIMIT_S, env=environment)
         after = os.times()
         times.append(after.children_user + after.children_system - before.children_user - before.children_system)
     return min(times)
