@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from resource import RUSAGE_CHILDREN, getrusage
 from statistics import median
 
 import aiohttp
@@ -256,18 +257,19 @@ def boards_running(gateway: Gateway) -> int:
     return sum(board["state"] == "running" for board in gateway.status()["boards"])
 
 
-async def starting(directory: Path) -> float:
-    """Seconds from the start to ready, a hundred boards stored (none plugged in), no broker there."""
+async def starting(directory: Path) -> tuple[float, float]:
+    """Seconds from the start to ready, and of CPU; a hundred boards stored (none plugged in), no broker there."""
     with daemon(directory / "gateway", "mqtt://127.0.0.1:9") as gateway:
         with feeder(directory / "boards", 100) as boards:
             await pair_boards(gateway, boards.links)
-        times = []
+        times, spent = [], []
         for _ in range(3):
             began = time.monotonic()
             await asyncio.to_thread(gateway.start)
             times.append(time.monotonic() - began)
+            spent.append(cpu_seconds(gateway.daemon.pid))
             await asyncio.to_thread(gateway.daemon.stop)
-        return median(times)
+        return median(times), median(spent)
 
 
 def command_seconds(*command: str) -> float:
@@ -275,10 +277,10 @@ def command_seconds(*command: str) -> float:
     environment = os.environ | as_installed()
     times = []
     for _ in range(5):
-        before = os.times()
+        before = getrusage(RUSAGE_CHILDREN)  # in microseconds; os.times has ticks of ten milliseconds
         subprocess.run(command, check=True, capture_output=True, timeout=LIMIT_S, env=environment)
-        after = os.times()
-        times.append(after.children_user + after.children_system - before.children_user - before.children_system)
+        after = getrusage(RUSAGE_CHILDREN)
+        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     return min(times)
 
 
@@ -313,8 +315,10 @@ async def run(directory: Path, broker: Mosquitto, table: Table) -> None:
     table.row(
         "`gateway --help`, CPU ms", f"{ours:.0f}", f"a bare click program: {peer:.0f}, ratio {ours / peer:.2f}, <= 3"
     )
-    ready = await starting(directory / "starting")
-    table.row("start to ready, 100 boards stored, no broker, s", f"{ready:.2f}", "<= 3, wanted 1")
+    ready, cpu = await starting(directory / "starting")
+    table.row(
+        "start to ready, 100 boards stored, no broker, s", f"{ready:.2f}", f"<= 3, wanted 1; {cpu:.2f} of them CPU"
+    )
 
 
 def main() -> None:
