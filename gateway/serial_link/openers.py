@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from gateway.errors import ConfigError
 from gateway.serial_link.identity import is_network
+from gateway.serial_link.pace import Pace
 from gateway.serial_link.port import Port, PortOptions, open_serial
 from gateway.serial_link.tcpport import open_tcp
 
@@ -17,11 +18,12 @@ NETWORKS: Mapping[str, OpenNetwork] = {"tcp": open_tcp}
 
 
 def opener(networks: Mapping[str, OpenNetwork] = NETWORKS) -> OpenPort:
-    """Opens any port: ``SCHEME://…`` by the table, everything else as a serial port of this machine."""
+    """Opens any port: ``SCHEME://…`` by the table, everything else as a serial port of this machine, all at one pace."""
+    pace = Pace()
 
     async def open_port(path: str, options: PortOptions) -> Port:
         if not is_network(path):
-            return await open_serial(path, options)
+            return await open_serial(path, options, pace)
         scheme = path.partition("://")[0]
         if scheme not in networks:
             known = ", ".join(f"{name}://" for name in networks)

@@ -20,6 +20,7 @@ from typing import Protocol
 import serial
 
 from gateway.errors import ConnectFailed, PortBusy, PortForbidden, PortMissing
+from gateway.serial_link.pace import Pace
 
 CHUNK = 4096
 PTY_MAJORS = range(136, 144)
@@ -73,13 +74,14 @@ class PortOptions:
 
 
 class TtyPort:
-    """An open tty. ``open_tty`` makes one."""
+    """An open tty. ``open_tty`` makes one. ``pace`` says when it is read; without one it has its own."""
 
-    def __init__(self, device: serial.Serial, path: str, *, is_pty: bool) -> None:
+    def __init__(self, device: serial.Serial, path: str, *, is_pty: bool, pace: Pace | None = None) -> None:
         self._device = device
         self._fd: int = device.fileno()
         self._path = path
         self._is_pty = is_pty
+        self._pace = pace or Pace()
         self._waiting = bytearray()
         self._on_bytes: OnBytes | None = None
         self._on_lost: OnLost | None = None
@@ -102,12 +104,13 @@ class TtyPort:
         if self._fd < 0:
             self._loop.call_soon(on_lost, UNPLUGGED)
             return
-        self._loop.add_reader(self._fd, self._readable)
+        self._pace.watch(self._loop, self._fd, self._readable)
 
     def write(self, data: bytes) -> None:
         """See ``Port``. One ``write`` call for the whole: our death can't cut a command in two."""
         if self._fd < 0:
             return
+        self._pace.at_once(self._fd)
         if self._waiting:
             self._waiting += data
             return
@@ -146,8 +149,8 @@ class TtyPort:
         """See ``Port``. What could not be sent is thrown away: the kernel would wait for it up to 30 s."""
         if self._fd < 0:
             return
+        self._pace.forget(self._fd)
         if self._loop is not None:
-            self._loop.remove_reader(self._fd)
             self._loop.remove_writer(self._fd)
         with suppress(OSError, termios.error):
             termios.tcflush(self._fd, termios.TCOFLUSH)
@@ -160,18 +163,20 @@ class TtyPort:
 
     # -- what the loop calls ---------------------------------------------------------------------------------------
 
-    def _readable(self) -> None:
+    def _readable(self) -> int:
+        """Take what is there; how many bytes."""
         try:
             data = os.read(self._fd, CHUNK)
         except BlockingIOError:
-            return
+            return 0
         except OSError as exc:
             self._lose(exc)
-            return
+            return 0
         if not data:
             self._lose(OSError(errno.EIO, "hung up"))
         elif self._on_bytes is not None:
             self._on_bytes(data)
+        return len(data)
 
     def _writable(self) -> None:
         try:
@@ -195,12 +200,12 @@ class TtyPort:
             self._loop.call_soon(on_lost, reason)
 
 
-async def open_serial(path: str, options: PortOptions) -> Port:
+async def open_serial(path: str, options: PortOptions, pace: Pace | None = None) -> Port:
     """Open a tty without holding up the loop. ``TransportDown`` (missing, busy, forbidden, no port) with the remedy."""
     patience = FORBIDDEN_RETRY_S
     while True:
         try:
-            return await _opened(path, options)
+            return await _opened(path, options, pace)
         except PortForbidden:
             if patience <= 0 or not _is_fresh(path):
                 raise
@@ -219,12 +224,12 @@ _LATE: dict[str, asyncio.Future[TtyPort]] = {}
 """Ports whose opening was given up while the driver was still at it; they are closed as soon as they are open."""
 
 
-async def _opened(path: str, options: PortOptions) -> Port:
+async def _opened(path: str, options: PortOptions, pace: Pace | None) -> Port:
     """In a worker thread: a wedged driver may hold ``open`` for seconds."""
     if path in _LATE:
         await asyncio.wait([_LATE[path]])
         await asyncio.sleep(0)  # its callback closes it
-    opening = asyncio.get_running_loop().run_in_executor(None, open_tty, path, options)
+    opening = asyncio.get_running_loop().run_in_executor(None, open_tty, path, options, pace)
     try:
         return await asyncio.shield(opening)
     except asyncio.CancelledError:
@@ -239,7 +244,7 @@ def _close_late(path: str, opening: asyncio.Future[TtyPort]) -> None:
         opening.result().close()
 
 
-def open_tty(path: str, options: PortOptions) -> TtyPort:
+def open_tty(path: str, options: PortOptions, pace: Pace | None = None) -> TtyPort:
     """Open and configure now. Raises as ``open_serial``."""
     name = f"port {path}"
     try:
@@ -268,7 +273,7 @@ def open_tty(path: str, options: PortOptions) -> TtyPort:
     except (OSError, termios.error) as exc:
         device.close()
         raise ConnectFailed(name, f"can't be configured: {exc}") from exc
-    return TtyPort(device, path, is_pty=is_pty)
+    return TtyPort(device, path, is_pty=is_pty, pace=pace)
 
 
 def _settle(descriptor: int) -> None:
