@@ -1,8 +1,8 @@
 """``python -m benchmarks.feeder DIRECTORY COUNT``: boards on ptys that answer as boards do, and then send by the clock.
 
-Hand-shake and upload are those of ``gateway simulate``. After a line ``COMMANDS RATE`` on standard input each board sends
-so many readings a second, encoded beforehand: what is measured is the reader, not the boards. ``done`` is printed after
-the last one.
+Hand-shake and upload are those of ``gateway simulate``. After a line ``COMMANDS RATE STEP`` on standard input each board
+sends so many readings a second, encoded beforehand: what is measured is the reader, not the boards. What is due within STEP
+seconds is written together. ``done`` is printed after the last one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ OUTPORT=echo.OUT:out
 echo(Forward)
 """
 NODE, PORT = 1, 0
-STEP_S = 0.02
 DIFFERENT = 512
 
 
@@ -39,18 +38,18 @@ def readings() -> list[str]:
     return [encode(W10, unit).hex() for unit in units]
 
 
-async def send(boards: list[SimulatedBoard], commands: int, rate: float) -> None:
-    """``commands`` from each board, ``rate`` a second (0: as fast as they are read)."""
+async def send(boards: list[SimulatedBoard], commands: int, rate: float, step_s: float) -> None:
+    """``commands`` from each board, ``rate`` a second (0: as fast as they are read), every ``step_s``."""
     texts = readings() * (commands // DIFFERENT + 1)
     began, sent = time.monotonic(), 0
     while sent < commands:
-        due = min(commands, int((time.monotonic() - began + STEP_S) * rate) if rate else sent + DIFFERENT)
+        due = min(commands, int((time.monotonic() - began + step_s) * rate) if rate else sent + DIFFERENT)
         if due > sent:
             piece = "".join(texts[sent:due])
             for board in boards:
                 board.request(["noise", piece])
             sent = due
-        await asyncio.sleep(STEP_S if rate else 0)
+        await asyncio.sleep(step_s if rate else 0)
         while not rate and any(board.request(["stats"])["unread"] for board in boards):  # noqa: ASYNC110
             await asyncio.sleep(0.001)
 
@@ -64,8 +63,8 @@ async def main(directory: Path, count: int) -> None:
         ]
         print("boards ready", flush=True)
         while line := await loop.run_in_executor(None, sys.stdin.readline):
-            commands, rate = line.split()
-            await send(boards, int(commands), float(rate))
+            commands, rate, step_s = line.split()
+            await send(boards, int(commands), float(rate), float(step_s))
             print("done", flush=True)
 
 

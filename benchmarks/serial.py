@@ -48,6 +48,12 @@ LINE_LIMIT = RATE // 2
 CHECKED_LIMIT = 11_520 // 22
 """The same with the checksum that our firmware agrees on: eleven bytes there and eleven back."""
 
+STEP_S = 0.02
+"""What a board has to say in this time comes together, as from an adapter on USB with its usual latency timer of 16 ms."""
+
+SHORT_STEP_S = 0.001
+"""The same of an adapter that keeps nothing back: every command comes by itself, or two."""
+
 SECONDS = 5
 MANY = 16
 REQUESTS = 500
@@ -99,10 +105,10 @@ class Feeder:
         if not self._process.stdout.readline():
             raise RuntimeError("the boards' process has ended")
 
-    def send(self, commands: int, rate: float) -> None:
+    def send(self, commands: int, rate: float, step_s: float = STEP_S) -> None:
         """Have each board send; returns when the last command is on its pty."""
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{commands} {rate}\n")
+        self._process.stdin.write(f"{commands} {rate} {step_s}\n")
         self._process.stdin.flush()
         self._line()
 
@@ -159,7 +165,7 @@ async def measured(
     return Spent(time.monotonic() - clock, time.process_time() - cpu, commands)
 
 
-async def reading(directory: Path, count: int, rate: float, seconds: float = SECONDS) -> Spent:
+async def reading(directory: Path, count: int, rate: float, seconds: float = SECONDS, step_s: float = STEP_S) -> Spent:
     """From the ptys to deliveries, settled at once; no target."""
     commands = int((rate or RATE * 4) * seconds)
     with feeder(directory / "boards", count) as boards:
@@ -178,7 +184,7 @@ async def reading(directory: Path, count: int, rate: float, seconds: float = SEC
                 await one.session.subscribe(serial(one.id, "out"), 256)
             tasks = [asyncio.create_task(take(one)) for one in found]
             spent = await measured(
-                commands * count, lambda: asyncio.to_thread(boards.send, commands, rate), lambda: missing <= 0
+                commands * count, lambda: asyncio.to_thread(boards.send, commands, rate, step_s), lambda: missing <= 0
             )
             await ended(tasks)
             return spent
@@ -198,7 +204,7 @@ def settings(broker: Mosquitto) -> MqttSettings:
     return MqttSettings(host="127.0.0.1", port=broker.port, client_id="bench-serial", instance="bench")
 
 
-async def to_mqtt(directory: Path, broker: Mosquitto, count: int) -> tuple[Spent, int]:
+async def to_mqtt(directory: Path, broker: Mosquitto, count: int, step_s: float = STEP_S) -> tuple[Spent, int]:
     """From the ptys through the router to a broker at QoS 1, at the lines' rate; how many of them had to go to the disk.
 
     None where the machine keeps up.
@@ -226,7 +232,7 @@ async def to_mqtt(directory: Path, broker: Mosquitto, count: int) -> tuple[Spent
 
             try:
                 spent = await measured(
-                    commands * count, lambda: asyncio.to_thread(boards.send, commands, RATE), is_over, POLL_S
+                    commands * count, lambda: asyncio.to_thread(boards.send, commands, RATE, step_s), is_over, POLL_S
                 )
                 return spent, sum(entry["spilled"] for entry in pump.status())
             finally:
@@ -316,6 +322,8 @@ async def run(directory: Path, broker: Mosquitto, table: Table) -> None:
         board = "1 board" if count == 1 else f"{count} boards"
         table.row(f"reading, {board} at {RATE}/s each: share of a core", f"{spent.core_share:.1%}", "")
         table.row(f"reading, {board}: CPU us/command", f"{spent.cpu_us:.1f}", "")
+    spent = await reading(fresh(), MANY, RATE, step_s=SHORT_STEP_S)
+    table.row(f"... {MANY} boards, in steps of 1 ms: CPU us/command", f"{spent.cpu_us:.1f}", "")
     spent = await reading(fresh(), 1, 0, 4)
     table.row("reading, 1 board as fast as it goes: commands/s", f"{spent.rate:,.0f}", f"line: {RATE:,}")
     (with_boards, spilled), alone = await to_mqtt(fresh(), broker, MANY), await publishing(broker, MANY)
@@ -324,6 +332,8 @@ async def run(directory: Path, broker: Mosquitto, table: Table) -> None:
         f"; {spilled:,} of {with_boards.commands:,} went over the disk, for the machine was busy" if spilled else ""
     )
     table.row(f"serial -> MQTT QoS 1, {MANY} boards: CPU us/command", f"{with_boards.cpu_us:.1f}", share)
+    stepwise, _ = await to_mqtt(fresh(), broker, MANY, SHORT_STEP_S)
+    table.row("... in steps of 1 ms: CPU us/command", f"{stepwise.cpu_us:.1f}", "")
     peer = await asyncio.to_thread(mosquitto_pub, broker)
     note = f"mosquitto_pub -l: {peer:.1f}, ratio {alone.cpu_us / peer:.2f}; <= 3, wanted 1.5"
     table.row("MQTT QoS 1 publish, CPU us/message", f"{alone.cpu_us:.1f}", note)
