@@ -10,12 +10,14 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 from gateway.errors import AccessRefused, Conflict, EndedOnPurpose, NotFound, TransportDown, Unplugged
 from gateway.transport import Connector, Session
 
 log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 FIRST_DELAY_S = 1.0
 LONGEST_DELAY_S = 60.0
@@ -129,6 +131,24 @@ async def _to_its_end(connection: Coroutine[Any, Any, None], name: str) -> None:
         if not task.cancelled() or (me is not None and me.cancelling()):
             raise
         raise TransportDown(name, "was given up underneath") from None
+
+
+async def to_the_end(work: Coroutine[Any, Any, Result], name: str) -> Result:
+    """Do what would leave two places different if it ended half-way: who is cancelled meanwhile waits for its end.
+
+    What comes of it then, good or bad, is told to nobody: it must leave things right by itself.
+    """
+    task = asyncio.create_task(work, name=name)
+    given_up = False
+    while not task.done():
+        try:
+            await asyncio.wait((task,))
+        except asyncio.CancelledError:
+            given_up = True
+    if given_up:
+        await asyncio.gather(task, return_exceptions=True)  # else asyncio complains that nobody looked at it
+        raise asyncio.CancelledError
+    return task.result()
 
 
 def _heed_cancellation() -> None:

@@ -1,7 +1,7 @@
 """Graphs of paired boards: given whole (``gateway upload``) or edited live, and kept once the board runs them.
 
 The stored graph is replaced after the board has accepted the new one, so that a crash between leaves a board that gets the
-graph before again when it is opened.
+graph before again when it is opened. Who hangs up between waits until it is replaced, or the board runs the one before.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from gateway.serial_link.preparing import OnStep
 from gateway.serial_link.profile import BoardProfile, exported_only, parse_board_graph, said_later, told_meanings
 from gateway.serial_link.selfdescription import decode_description
 from gateway.serial_link.session import BoardSession
+from gateway.supervise import to_the_end
 
 OnGraph: TypeAlias = Callable[[str, Graph, Graph], None]
 """Board id, the graph before, the graph now."""
@@ -48,19 +49,20 @@ class BoardGraphs:
             except (DeviceRefused, GraphError) as exc:
                 raise GatewayError(f"{exc}; the board runs what it ran before") from exc
             file = GRAPH_FBP if graph.source.endswith(".fbp") else GRAPH_JSON
-            try:
-                await self._keep(record.id, profile, file, graph.text)
-            except GatewayError:
-                await _go_back(session, before)
-                raise
-            assert profile.graph is not None
-            self.on_graph(record.id, kept or Graph(), profile.graph)
-        return {"id": record.id, "role": record.role, "nodes": len(profile.graph.nodes), "managed": True}
 
-    async def edit(self, board_id: str, graph: Graph, edited: Graph | None = None) -> None:
+            def follow() -> None:
+                self.on_graph(record.id, kept or Graph(), parsed)
+
+            await self._keep(session, before, record.id, parsed, (file, graph.text), follow)
+        return {"id": record.id, "role": record.role, "nodes": len(parsed.nodes), "managed": True}
+
+    async def edit(
+        self, board_id: str, graph: Graph, edited: Graph | None = None, then: Callable[[], None] = lambda: None
+    ) -> None:
         """Have a managed board run another graph by the least change, and keep it. Raises as ``upload``.
 
-        ``edited`` is the graph that was edited: if that is not what the board has any more, nothing is done.
+        ``edited`` is the graph that was edited: if that is not what the board has any more, nothing is done. ``then`` is
+        called once the graph is kept, also when whoever edits has hung up meanwhile.
         """
         async with self._turn(board_id):
             self.require_managed(board_id)
@@ -68,14 +70,9 @@ class BoardGraphs:
                 role = self._boards.record(board_id).role
                 raise GraphError(f"device {role}", "somebody gave it another graph meanwhile; try again")
             session = self.session(board_id)
-            profile = self._profile(board_id, graph)
-            before = session.network.profile
-            await session.network.change(profile)
-            try:
-                await self._keep(board_id, profile, GRAPH_JSON, dumps(graph))
-            except GatewayError:
-                await _go_back(session, before)
-                raise
+            before, text = session.network.profile, dumps(graph)
+            await session.network.change(self._profile(board_id, graph))
+            await self._keep(session, before, board_id, graph, (GRAPH_JSON, text), then)
 
     async def try_out(self, board_id: str, graph: Graph) -> None:
         """Have a managed board run a graph that is not kept: see ``give_back``. Raises as ``edit``."""
@@ -128,8 +125,27 @@ class BoardGraphs:
         made = BoardProfile.of(graph, known.library, exported_only(graph, said_later(told, record.ports)))
         return made.with_document(known.document)
 
-    async def _keep(self, board_id: str, profile: BoardProfile, file: str, text: str) -> None:
-        await self._boards.keep_graph(board_id, profile, file, text.encode())
+    async def _keep(
+        self,
+        session: BoardSession,
+        before: BoardProfile,
+        board_id: str,
+        graph: Graph,
+        file: tuple[str, str],
+        then: Callable[[], None],
+    ) -> None:
+        """Keep what the board runs now in a file (its name and text), or have it run what it ran before."""
+
+        async def keep() -> None:
+            name, text = file
+            try:
+                await self._boards.keep_graph(board_id, lambda: self._profile(board_id, graph), name, text.encode())
+            except GatewayError:
+                await _go_back(session, before)
+                raise
+            then()
+
+        await to_the_end(keep(), f"device:{board_id}:keep")
 
 
 async def _go_back(session: BoardSession, before: BoardProfile) -> None:

@@ -263,14 +263,15 @@ class Boards:
             board.connector.restart(f"{key} was changed")
         return {"id": board.record.id, "role": board.record.role, "key": key, "value": value}
 
-    async def keep_graph(self, board_id: str, profile: BoardProfile, file: str, text: bytes) -> None:
+    async def keep_graph(self, board_id: str, profile: Callable[[], BoardProfile], file: str, text: bytes) -> None:
         """The board runs another graph now, from us: remember it in ``file`` of its directory. ``GatewayError`` if that can't
         be written: then nothing changed.
 
+        ``profile`` is asked when no other change is under way: what was said of ports while the board got the graph holds.
         The registry may name the graph's file before or after it was replaced: either is whole.
         """
         async with self._board_to_change(board_id) as board:
-            await self._replace(board, profile, {file: text}, graph=file, managed=True)
+            await self._replace(board, profile(), {file: text}, graph=file, managed=True)
 
     @asynccontextmanager
     async def _board_to_change(self, name: str) -> AsyncIterator[RegisteredBoard]:

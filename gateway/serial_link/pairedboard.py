@@ -53,9 +53,9 @@ class PairedBoard:
         session = self._boards.connector(self._id).session
         return session is not None and session.network.is_running
 
-    async def replace_graph(self, graph: Graph, edited: Graph | None = None) -> None:
+    async def replace_graph(self, graph: Graph, edited: Graph | None, then: Callable[[], None]) -> None:
         """On the board by the least change, and kept."""
-        await self._graphs.edit(self._id, graph, edited)
+        await self._graphs.edit(self._id, graph, edited, then)
 
     async def try_graph(self, graph: Graph) -> None:
         """On the board, not kept."""

@@ -71,9 +71,9 @@ class BoardHandle(Protocol):
     def is_running(self) -> bool:
         """Whether its network runs."""
 
-    async def replace_graph(self, graph: Graph, edited: Graph | None = None) -> None:
+    async def replace_graph(self, graph: Graph, edited: Graph | None, then: Callable[[], None]) -> None:
         """Save a graph, and run it. Raises ``GatewayError``, and the graph before stays, if it can't be, or if ``edited``
-        is not the graph before any more.
+        is not the graph before any more. ``then`` is called once that is done, even if whoever waits was cancelled.
         """
 
     async def try_graph(self, graph: Graph) -> None:
@@ -117,7 +117,7 @@ class _Gone:
     def __init__(self, board_id: str, role: str) -> None:
         self.id, self.role = board_id, role
 
-    async def replace_graph(self, graph: Graph, edited: Graph | None = None) -> None:
+    async def replace_graph(self, graph: Graph, edited: Graph | None, then: Callable[[], None]) -> None:
         raise self._problem()
 
     async def try_graph(self, graph: Graph) -> None:
@@ -246,27 +246,36 @@ class BoardRuntime:
                 after = apply_edit(graph, edit)
                 steps.append(Edited(graph_id, edit, graph, after, asked))
                 graph = after
-            await self._run(graph, edited)
-            for step in steps:
-                self._listeners.tell(step)
 
-    async def _run(self, graph: Graph, edited: Graph | None = None) -> None:
+            def follow() -> None:
+                for step in steps:
+                    self._listeners.tell(step)
+
+            await self._run(graph, edited, follow)
+
+    async def _run(self, graph: Graph, edited: Graph | None, then: Callable[[], None]) -> None:
+        """``then`` is called once it runs, and nobody is told before."""
         if not self._handle.library.by_name:
             raise GraphError(
                 self._handle.role, "nobody said what this board's components are: pair it with --components"
             )
         check_graph(graph, self._handle.library)
         render_graph(graph, "json", f"board {self._handle.role}")  # raises for one that is too long for its file
+
+        def follow() -> None:
+            self._subscribe()
+            then()
+
         trial = self._trial
         if trial is None:
-            await self._handle.replace_graph(graph, edited)
+            await self._handle.replace_graph(graph, edited, follow)
         else:
             await self._handle.try_graph(graph)
             if self._trial is not trial:  # its client left, or the board was given a graph, perhaps before this one
                 self._handle.give_back()
                 raise GraphError(trial.graph_id, "the test on this board has ended meanwhile; its own graph comes back")
             trial.graph = graph
-        self._subscribe()
+            follow()
 
     async def clear(self, graph_id: str, fields: Mapping[str, Json], asked: Asked | None = None) -> None:
         """An empty graph, under this id; one on trial if it is not to be the main one."""
@@ -278,10 +287,14 @@ class BoardRuntime:
                 self._require_active(self._main)
             properties = {key: value for key, value in fields.items() if key != "main"}
             before = self._active[1]
-            await self._run(Graph(name=str(fields.get("name") or ""), properties=MappingProxyType(properties)))
-            if self._trial is None:
-                self._graph_id = graph_id
-            self._listeners.tell(Cleared(graph_id, fields, asked, before))
+
+            def follow() -> None:
+                if self._trial is None:
+                    self._graph_id = graph_id
+                self._listeners.tell(Cleared(graph_id, fields, asked, before))
+
+            graph = Graph(name=str(fields.get("name") or ""), properties=MappingProxyType(properties))
+            await self._run(graph, None, follow)
 
     async def _try_out(self, graph_id: str, client: str) -> None:
         if self._trial is not None and self._trial.client != client:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -233,6 +234,72 @@ async def test_a_graph_that_cannot_be_kept_is_taken_off_the_board_again(tmp_path
             await it.graphs.edit(it.id, parse(TWO, ""))
         assert await it.echoes(session, 7) == 7
         assert it.kinds() == ["Forward"]
+
+
+async def hung_up_before_it_is_kept(it: Bench, change: Coroutine[Any, Any, Any]) -> None:
+    """Have a change made on the board, and whoever wants it hang up before the file could be written. Until all is over."""
+    changed = asyncio.Event()
+    session = it.connector.session
+    assert session is not None
+    asked = session.network
+
+    def telling(ask: Any) -> Any:
+        async def then(*args: Any) -> None:
+            await ask(*args)
+            changed.set()
+
+        return then
+
+    asked.upload, asked.change = telling(asked.upload), telling(asked.change)  # type: ignore[method-assign]
+    async with it.boards._writing:  # somebody else writes
+        changing = asyncio.ensure_future(change)
+        await changed.wait()
+        changing.cancel()
+    await asyncio.gather(changing, return_exceptions=True)
+    assert changing.cancelled()
+
+
+@pytest.mark.parametrize("way", ["edit", "upload"])
+async def test_who_hangs_up_between_the_board_and_its_file_leaves_one_graph_in_both(tmp_path: Path, way: str) -> None:
+    async with bench(tmp_path) as it, it.connector.connect():
+        told: list[Graph] = []
+        it.graphs.on_graph = lambda board_id, before, after: told.append(after)
+        if way == "edit":
+            await hung_up_before_it_is_kept(
+                it, it.graphs.edit(it.id, parse(TWO, ""), then=lambda: told.append(parse(TWO, "")))
+            )
+        else:
+            await hung_up_before_it_is_kept(it, it.graphs.upload("attic", Text("two.fbp", TWO)))
+        assert it.kinds() == ["Forward", "Forward"]
+        assert it.stored() == it.boards.profile(it.id).graph == parse(TWO, "")
+        assert told == [parse(TWO, "")]
+
+
+async def test_who_hangs_up_before_the_file_turns_out_not_to_be_writable_leaves_the_graph_before(
+    tmp_path: Path,
+) -> None:
+    async with bench(tmp_path) as it, it.connector.connect():
+        directory = it.state_dir / "boards" / it.id
+        (directory / GRAPH_JSON).mkdir()  # nothing can be renamed onto it
+        (directory / GRAPH_JSON / "x").touch()
+        await hung_up_before_it_is_kept(it, it.graphs.edit(it.id, parse(TWO, "")))
+        assert it.kinds() == ["Forward"]
+        assert it.stored() == it.boards.profile(it.id).graph == parse(LOOP_GRAPH, "")
+
+
+async def test_what_is_said_of_a_port_while_a_graph_is_uploaded_holds_at_once(tmp_path: Path) -> None:
+    async with bench(tmp_path) as it, it.connector.connect() as session:
+        upload = session.network.upload
+
+        async def meanwhile(*args: Any) -> None:
+            await it.boards.set("attic", "out.mode", "stored")
+            await upload(*args)
+
+        session.network.upload = meanwhile  # type: ignore[assignment, method-assign]
+        await it.graphs.upload("attic", Text("inverted.fbp", INVERTED))
+        for boards in (it.boards, Registry(it.state_dir).boards):
+            (participant,) = boards.participants()
+            assert dict(participant.outports[0].delivery) == {"mode": "stored"}
 
 
 @WIRES

@@ -13,7 +13,7 @@ import pytest
 
 from gateway.errors import DeliveryRefused, GraphError
 from gateway.fbp.access import Access
-from gateway.fbp.backend import Asked
+from gateway.fbp.backend import Asked, Change, Cleared, Edited
 from gateway.fbp.files import load_graph
 from gateway.firmware.sources import component_map
 from gateway.model.component import ComponentLibrary
@@ -46,8 +46,9 @@ class Board:
         self.free = asyncio.Event()
         self.free.set()
 
-    async def replace_graph(self, graph: Graph, edited: Graph | None = None) -> None:
+    async def replace_graph(self, graph: Graph, edited: Graph | None, then: Callable[[], None]) -> None:
         self.graph, self.is_running = graph, True
+        then()
 
     async def try_graph(self, graph: Graph) -> None:
         self.busy.set()
@@ -131,6 +132,22 @@ async def test_an_edit_is_on_the_board_before_it_is_answered_and_a_wrong_one_cha
         assert answer["command"] == "error"
         assert "no such component on this board" in answer["payload"]["message"]
         assert not board.graph.has_node("x")
+
+
+async def test_others_are_told_of_an_edit_whose_client_hung_up_when_it_was_done() -> None:
+    class Slow(Board):
+        async def replace_graph(self, graph: Graph, edited: Graph | None, then: Callable[[], None]) -> None:
+            await super().replace_graph(graph, edited, then)
+            raise asyncio.CancelledError
+
+    runtime, told = BoardRuntime(Slow()), list[Change]()
+    runtime.listen(told.append)
+    with pytest.raises(asyncio.CancelledError):
+        await runtime.apply(MAIN, [AddNode(Node("led", "DigitalWrite"))])
+    with pytest.raises(asyncio.CancelledError):
+        await runtime.clear("other", {})
+    assert [type(change) for change in told] == [Edited, Cleared]
+    assert list(runtime.graphs()) == ["other"]
 
 
 async def test_a_watched_edge_is_subscribed_on_the_board_and_shown() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.errors import ConnectionLost, EndedOnPurpose
 from gateway.memory.transport import MemoryBroker, MemoryConnector
-from gateway.supervise import Backoff, LinkReport, keep_connected
+from gateway.supervise import Backoff, LinkReport, keep_connected, to_the_end
 from gateway.transport import Session
 
 
@@ -102,3 +102,33 @@ async def test_an_end_that_we_wanted_is_no_trouble(caplog: pytest.LogCaptureFixt
         ("INFO", "memory: baud was changed; connecting again"),
         ("INFO", "memory: connected"),
     ]
+
+
+async def test_what_must_not_end_half_way_goes_on_to_its_end_however_often_it_is_given_up() -> None:
+    half_way, on, done = asyncio.Event(), asyncio.Event(), False
+
+    async def work() -> None:
+        nonlocal done
+        half_way.set()
+        await on.wait()
+        done = True
+
+    waiting = asyncio.create_task(to_the_end(work(), "work"))
+    await half_way.wait()
+    for _ in range(3):
+        waiting.cancel()
+        await asyncio.sleep(0)
+        assert not waiting.done()
+    on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert done
+
+
+async def test_what_goes_to_its_end_gives_its_result_or_its_problem() -> None:
+    async def seven() -> int:
+        return 7
+
+    assert await to_the_end(seven(), "seven") == 7
+    with pytest.raises(ConnectionLost):
+        await to_the_end(lost(), "lost")
