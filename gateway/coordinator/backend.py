@@ -42,6 +42,7 @@ from gateway.model.address import Address
 from gateway.model.edits import Edit, RenameNode, apply_edit
 from gateway.model.graph import Graph, Json, Node
 from gateway.model.port import Direction, PortDef
+from gateway.supervise import to_the_end
 
 MAIN = "default/main"
 """The id of the graph that the configuration names; it is the one that is saved."""
@@ -165,17 +166,12 @@ class CoordinatorBackend:
         if graph_id != self._info.main:
             follow()
             return
-        saving = asyncio.create_task(self._file.save(graph), name="coordinator:save")
-        try:
-            await asyncio.shield(saving)
-        except asyncio.CancelledError:
-            while not saving.done():
-                with suppress(asyncio.CancelledError):
-                    await asyncio.wait({saving})
-            if saving.exception() is None:
-                follow()
-            raise
-        follow()
+
+        async def save() -> None:
+            await self._file.save(graph)
+            follow()
+
+        await to_the_end(save(), "coordinator:save")
 
     def preview(self, graph_id: str, edits: Sequence[Edit]) -> tuple[Plan, Plan]:
         """The plan as it is, and as it would be after edits. ``GraphError`` if they can't be."""
