@@ -167,6 +167,7 @@ async def test_overlapping_filters_give_each_source_one_copy(mosquitto: Mosquitt
             assert [one.message.body for one in taker.got if one.source == source] == [b"%d" % n for n in range(5)]
         for delivery in taker.got:
             await session.settle(delivery, Outcome.ACCEPTED)
+        await session.subscribe(mqtt(f"{unique}/fence"), 10)  # answered behind it: the broker has heard it
     async with session_on(settings_for(mosquitto.port, unique)) as session, taking(session) as taker:
         for source in sources:
             await session.subscribe(source, 10)
