@@ -1,4 +1,7 @@
-"""What happens to the router, and what it wants done. Made for every message, so msgspec structs."""
+"""What happens to the router, and what it wants done. Made for every message, so msgspec structs.
+
+The garbage collector need not look at those of which there is one for every message: nothing in them leads back to them.
+"""
 
 from __future__ import annotations
 
@@ -138,7 +141,7 @@ RouterEvent: TypeAlias = (
 # -- effects out ----------------------------------------------------------------------------------------------
 
 
-class Publish(msgspec.Struct, frozen=True):
+class Publish(msgspec.Struct, frozen=True, gc=False):
     """Send, and report ``Confirmed``, ``Deferred`` or ``Refused`` with this ``ref``."""
 
     ref: int
@@ -162,7 +165,7 @@ class Fetch(msgspec.Struct, frozen=True):
     limit: int
 
 
-class Settle(msgspec.Struct, frozen=True):
+class Settle(msgspec.Struct, frozen=True, gc=False):
     """Tell the source what became of its delivery."""
 
     delivery: Delivery

@@ -102,7 +102,7 @@ class RequestFailed:
     here: GatewayError | None = field(default=None, compare=False)
 
 
-class PacketSent(msgspec.Struct, frozen=True):
+class PacketSent(msgspec.Struct, frozen=True, gc=False):
     """A packet left a subscribed outport. ``packet`` is None for a ``kind`` or a value that can't be transferred.
 
     ``sequence`` is 1..127 and round again, one up with every packet of the board; 0 where the board sends none.
