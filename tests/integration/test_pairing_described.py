@@ -11,10 +11,15 @@ import pytest
 from gateway.errors import AccessRefused
 from gateway.model.address import serial
 from gateway.serial_link.pairing import PairRequest, Text
-from tests.support.boards import EXAMPLES, LOOP_GRAPH, Registry, request, simulated
+from tests.support.boards import EXAMPLES, LOOP_GRAPH, Registry, patient_links, request, simulated
 from tests.support.firmware import firmware_board
 
 WAIT_S = 120.0
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    patient_links(monkeypatch)
 
 
 def registry_in(directory: Path) -> Registry:

@@ -23,12 +23,17 @@ from gateway.mqtt.microflo import open_line
 from gateway.serial_link.boards import Boards
 from gateway.serial_link.openers import NETWORKS, opener
 from gateway.simulator.board import Board
-from tests.support.boards import LOOP_GRAPH, board_maker, request, simulated
+from tests.support.boards import LOOP_GRAPH, board_maker, patient_links, request, simulated
 from tests.support.mosquitto import Mosquitto
 from tests.support.relay import Relay
 from tests.support.wait import soon
 
 WAIT_S = 120.0
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    patient_links(monkeypatch)
 
 
 def boards(state: Path) -> Boards:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from gateway.config.schema import SerialSection
 from gateway.firmware.sources import component_map
@@ -13,6 +16,7 @@ from gateway.model.port import PortDef
 from gateway.serial_link.boards import Boards
 from gateway.serial_link.codec import W10, Wire
 from gateway.serial_link.componentmap import parse_component_map
+from gateway.serial_link.linkevents import LinkOptions, options_for
 from gateway.serial_link.pairing import PairRequest, Text
 from gateway.serial_link.profile import PortMeaning, parse_board_graph
 from gateway.serial_link.selfdescription import Description, Limits, encode_description
@@ -27,6 +31,8 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 GRAPH = (EXAMPLES / "thermometer.fbp").read_text()
 FAST_GRAPH = GRAPH.replace("'1000'", "'20'")
 COMPONENTS = component_map().read_text()
+
+OPENING_S = 60.0
 
 LOOP_GRAPH = """\
 INPORT=echo.IN:in
@@ -100,6 +106,17 @@ def request(
         upload=upload,
         ports=ports,
     )
+
+
+def patient_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Links go on trying to open: there is a process at their other end or in between, which may stand still for a while."""
+
+    def patient(wire: Wire, baud: int, *, request_timeout_s: float = OPENING_S) -> LinkOptions:
+        options = options_for(wire, baud, request_timeout_s=request_timeout_s)
+        return replace(options, open_tries=int(OPENING_S / options.open_step_s))
+
+    for module in ("pairing", "session"):
+        monkeypatch.setattr(f"gateway.serial_link.{module}.options_for", patient)
 
 
 class Registry:
