@@ -124,9 +124,9 @@ class LibraryStore:
         if component is None or not component.filename:
             raise NotFound(f"Component not found for {name}")
         try:
-            code = await asyncio.to_thread(Path(component.filename).read_text, "utf-8")
-        except (OSError, UnicodeDecodeError) as exc:
-            raise GatewayError(f"{component.filename}: can't be read: {exc}") from exc
+            code = await asyncio.to_thread(read_text, Path(component.filename))
+        except OSError as exc:
+            raise GatewayError(f"{component.filename}: can't be read: {exc.strerror}") from exc
         library, _, short = component.name.rpartition("/")
         return Source(short, component.language or Path(component.filename).suffix.removeprefix("."), code, library)
 

@@ -50,7 +50,16 @@ def write_output(path: Path, data: bytes) -> None:
 
 
 LARGEST_TEXT = 16 << 20
-"""Bytes of a file that is read as a text; more is another sort of file, or one without end."""
+"""Bytes of a file that is read whole; more is another sort of file, or one without end."""
+
+LARGEST_SECRETS = 64 << 10
+"""Bytes of a file with a password, or with the secrets of clients."""
+
+
+def read_bytes(path: Path, most: int = LARGEST_TEXT) -> bytes:
+    """What is in a file. ``OSError`` whose ``strerror`` says in plain words why that is nothing for us."""
+    with path.open("rb") as file:
+        return _bytes_from(file, most)
 
 
 def read_text(path: Path, most: int = LARGEST_TEXT) -> str:
@@ -62,11 +71,16 @@ def read_text(path: Path, most: int = LARGEST_TEXT) -> str:
         return text_from(file, most)
 
 
-def text_from(stream: BinaryIO, most: int = LARGEST_TEXT) -> str:
-    """The rest of a stream, as ``read_text``."""
+def _bytes_from(stream: BinaryIO, most: int) -> bytes:
     data = stream.read(most + 1)
     if len(data) > most:
         raise OSError(errno.EFBIG, f"longer than {most} bytes")
+    return data
+
+
+def text_from(stream: BinaryIO, most: int = LARGEST_TEXT) -> str:
+    """The rest of a stream, as ``read_text``."""
+    data = _bytes_from(stream, most)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:

@@ -22,6 +22,7 @@ from gateway.errors import ConfigError, Conflict, GraphError, NotFound
 from gateway.fbp.access import ALL, Access, parse_secrets
 from gateway.fbp.backend import Backend, RuntimeInfo
 from gateway.fbp.files import load_graph
+from gateway.files import LARGEST_SECRETS, read_text
 from gateway.model.address import Address
 from gateway.model.graph import Graph
 from gateway.model.message import Delivery, Message
@@ -41,10 +42,9 @@ def read_access(secret_file: str) -> Access:
     if not secret_file:
         return Access()
     try:
-        text = Path(secret_file).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) else "is no text"
-        raise ConfigError(secret_file, "http.secret_file", f"can't be read: {reason}") from exc
+        text = read_text(Path(secret_file), LARGEST_SECRETS)
+    except OSError as exc:
+        raise ConfigError(secret_file, "http.secret_file", f"can't be read: {exc.strerror}") from exc
     return parse_secrets(text, secret_file)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gateway.config.schema import Secret
 from gateway.errors import ConfigError, Conflict, GatewayError
-from gateway.files import write_file_safely
+from gateway.files import LARGEST_SECRETS, read_text, write_file_safely
 
 MACHINE_ID = Path("/etc/machine-id")
 
@@ -73,7 +73,6 @@ def secret(text: str, file: str, key: str) -> Secret:
     if not file:
         return Secret(text)
     try:
-        return Secret(Path(file).read_text("utf-8").rstrip("\n"))
-    except (OSError, UnicodeDecodeError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) else "is no text"
-        raise ConfigError(file, key, f"can't be read: {reason}") from exc
+        return Secret(read_text(Path(file), LARGEST_SECRETS).rstrip("\r\n"))
+    except OSError as exc:
+        raise ConfigError(file, key, f"can't be read: {exc.strerror}") from exc

@@ -150,11 +150,12 @@ def size_words(used: MemoryUse | None) -> str:
 def in_file(path: Path) -> Description:
     """The description in an image: Intel HEX, ELF, or plain bytes."""
     from gateway.errors import GatewayError
+    from gateway.files import read_bytes
     from gateway.firmware.ihex import read_ihex
     from gateway.serial_link.selfdescription import decode_description, document_in
 
     try:
-        data = path.read_bytes()
+        data = read_bytes(path)
     except OSError as exc:
         raise GatewayError(f"{path}: can't be read: {exc.strerror}") from exc
     image = read_ihex(data.decode("ascii", "replace"), str(path)) if data.startswith(b":") else data

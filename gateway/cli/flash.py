@@ -49,12 +49,15 @@ def command(here: Here, target: str, file: Path, chip: str, programmer: str, spe
 
 def check_image(file: Path, chip: str) -> None:
     """``GatewayError`` for a file that is damaged or too large, before anything is touched."""
+    from gateway.files import read_bytes
     from gateway.firmware.ihex import read_ihex
 
     try:
-        text = file.read_text("ascii")
-    except OSError as exc:
+        text = read_bytes(file).decode("ascii")
+    except FileNotFoundError as exc:
         raise NotFound(f"{file}: {exc.strerror}") from exc
+    except OSError as exc:
+        raise GatewayError(f"{file}: can't be read: {exc.strerror}") from exc
     except UnicodeDecodeError:
         raise GatewayError(f"{file}: no Intel HEX; an Uno's image is made with: gateway firmware build uno") from None
     size = len(read_ihex(text, str(file)))

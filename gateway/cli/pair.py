@@ -152,16 +152,17 @@ def absolute(port: str) -> str:
 
 def read(path: Path | None, what: str) -> Text | None:
     """The text of a file that was named."""
+    from gateway.files import read_text
     from gateway.serial_link.pairing import Text
 
     if path is None:
         return None
     try:
-        return Text(str(path), path.read_bytes().decode())
+        return Text(str(path), read_text(path))
     except FileNotFoundError:
         raise NotFound(f"{path}: no such {what}") from None
-    except (OSError, UnicodeDecodeError) as exc:
-        raise GatewayError(f"{path}: the {what} can't be read: {exc}") from exc
+    except OSError as exc:
+        raise GatewayError(f"{path}: the {what} can't be read: {exc.strerror}") from exc
 
 
 def port_meanings(meanings: tuple[str, ...], topics: tuple[str, ...]) -> dict[str, PortMeaning]:

@@ -14,6 +14,7 @@ from gateway.cli.common import Here, print_json
 from gateway.cli.pair import pair, read, summary
 from gateway.config.mistakes import mistake
 from gateway.errors import ConfigError, GatewayError, NotFound
+from gateway.files import read_text
 from gateway.serial_link.pairing import PairRequest
 from gateway.serial_link.profile import PortMeaning
 from gateway.serial_link.settings import PORT_KEYS
@@ -37,11 +38,11 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 def load_list(path: Path) -> tuple[PairRequest, ...]:
     """What the list asks for. ``ConfigError`` names the place."""
     try:
-        table = tomllib.loads(path.read_text("utf-8"))
+        table = tomllib.loads(read_text(path))
     except FileNotFoundError:
         raise NotFound(f"{path}: no such list of boards") from None
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigError(str(path), "", f"can't be read: {exc}") from exc
+    except OSError as exc:
+        raise ConfigError(str(path), "", f"can't be read: {exc.strerror}") from exc
     except tomllib.TOMLDecodeError as exc:
         raise ConfigError(str(path), "", f"no valid TOML: {exc}") from exc
     boards = table.pop("board", [])

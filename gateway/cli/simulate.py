@@ -190,16 +190,17 @@ def outport_names(graph: Graph, library: ComponentLibrary) -> dict[str, str]:
 
 def replayed(path: Path) -> tuple[BoardMaker, dict[str, str]]:
     """How boards are made that say what was recorded."""
-    from gateway.serial_link.capture import capture_commands, parse_capture
+    from gateway.files import read_text
+    from gateway.serial_link.capture import LARGEST_CAPTURE, capture_commands, parse_capture
     from gateway.serial_link.describe import Way
     from gateway.simulator.replay import ReplayBoard
 
     try:
-        capture = parse_capture(path.read_text("utf-8"), str(path))
+        capture = parse_capture(read_text(path, LARGEST_CAPTURE), str(path))
     except FileNotFoundError:
         raise NotFound(f"{path}: no such recording") from None
-    except (OSError, UnicodeDecodeError) as exc:
-        raise GatewayError(f"{path}: can't be read: {exc}") from exc
+    except OSError as exc:
+        raise GatewayError(f"{path}: can't be read: {exc.strerror}") from exc
     recorded = [(time, way is Way.TO_BOARD, unit) for time, way, unit in capture_commands(capture)]
     return lambda name: lambda now: ReplayBoard(capture.wire, recorded), {}
 
@@ -208,16 +209,17 @@ def read_faults(text: str) -> FaultSpec | None:
     """The specification itself, or the script that ``@FILE`` names."""
     from dataclasses import replace
 
+    from gateway.files import read_text
     from gateway.simulator.faults import FaultSpec, parse_faults, parse_script
 
     if not text.startswith("@"):
         return parse_faults(text) if text else None
     try:
-        return replace(FaultSpec(), script=parse_script(Path(text[1:]).read_text("utf-8"), text[1:]))
+        return replace(FaultSpec(), script=parse_script(read_text(Path(text[1:])), text[1:]))
     except FileNotFoundError:
         raise NotFound(f"{text[1:]}: no such script") from None
-    except (OSError, UnicodeDecodeError) as exc:
-        raise GatewayError(f"{text[1:]}: can't be read: {exc}") from exc
+    except OSError as exc:
+        raise GatewayError(f"{text[1:]}: can't be read: {exc.strerror}") from exc
 
 
 def print_pin(pin: int, value: int, kind: str, name: str = "") -> None:

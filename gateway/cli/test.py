@@ -17,7 +17,7 @@ from gateway.cli.daemon import ask_one, find_daemon
 from gateway.errors import EXIT_FAILED, ConfigError, ConnectFailed, NotFound
 from gateway.fbpspec.report import Result, Verdict, as_json, as_junit, summary, text_lines
 from gateway.fbpspec.suite import Suite, parse_suites
-from gateway.files import read_text
+from gateway.files import LARGEST_SECRETS, read_text
 
 SUITE_FILES = (".yaml", ".yml")
 
@@ -99,7 +99,7 @@ def _first_secret(file: Path) -> str:
     from gateway.fbpspec.runner import NEEDED
 
     try:
-        access = parse_secrets(read_text(file), str(file))
+        access = parse_secrets(read_text(file, LARGEST_SECRETS), str(file))
     except OSError as exc:
         raise ConfigError(str(file), "", f"can't be read: {exc.strerror}; name a secret with --secret") from None
     return next((secret for secret in access.by_secret if access.granted(secret).issuperset(NEEDED)), "")

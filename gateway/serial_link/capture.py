@@ -15,6 +15,12 @@ from gateway.serial_link.codec import WIRES, Command, Wire
 from gateway.serial_link.describe import Listener, Way
 
 VERSION = 1
+MOST_BYTES = 256 * 1024 * 1024
+"""Of one recording: three days of a busy 115200-baud line. Then it ends, and says so."""
+
+LARGEST_CAPTURE = MOST_BYTES + 1024 * 1024
+"""Bytes of a file, with its first line and its last."""
+
 _HEAD = re.compile(r"# gateway capture (\d+) wire=(\S+) baud=(\d+) name=(.*)")
 _LINE = re.compile(r"(\d+\.\d+) ([<>!]) (.*)")
 

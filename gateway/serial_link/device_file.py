@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from gateway.errors import ConfigError, GatewayError
-from gateway.files import write_file_safely
+from gateway.files import read_bytes, write_file_safely
 from gateway.serial_link.identity import Identity, PortFacts
 from gateway.serial_link.profile import PortMeaning
 
@@ -61,7 +61,7 @@ class DeviceFile:
     def load(self) -> tuple[DeviceRecord, ...]:
         """The paired boards. A missing file is fine; ``ConfigError`` with the way back for a damaged one."""
         try:
-            data = self.path.read_bytes()
+            data = read_bytes(self.path)
         except FileNotFoundError:
             return ()
         except OSError as exc:
@@ -87,7 +87,7 @@ class DeviceFile:
     def _way_back(self) -> str:
         previous = self.path.with_name(self.path.name + PREVIOUS)
         with suppress(OSError, msgspec.MsgspecError, ValueError):
-            self._parse(previous.read_bytes())
+            self._parse(read_bytes(previous))
             return f"; restore the one before: cp {previous} {self.path}"
         return "; there is no good one before it: move it away, and pair the boards again"
 
@@ -130,7 +130,7 @@ class BoardDirectory:
     def data(self, name: str) -> bytes:
         """One of the files. ``ConfigError`` if it isn't there any more."""
         try:
-            return (self.path / name).read_bytes()
+            return read_bytes(self.path / name)
         except OSError as exc:
             raise ConfigError(str(self.path / name), "", "can't be read; pair the board again") from exc
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from gateway.errors import Conflict, GatewayError
-from gateway.serial_link.capture import CaptureLine, capture_head
+from gateway.serial_link.capture import MOST_BYTES, CaptureLine, capture_head
 from gateway.serial_link.codec import WIRES
 from gateway.serial_link.connector import BoardConnector
 from gateway.serial_link.describe import Way
@@ -19,9 +19,6 @@ from gateway.serial_link.describe import Way
 log = logging.getLogger(__name__)
 
 SUFFIX = ".capture"
-
-MOST_BYTES = 256 * 1024 * 1024
-"""Of one recording: three days of a busy 115200-baud line. Then it ends, and says so."""
 
 
 class Recorder:

@@ -177,6 +177,40 @@ def test_a_file_without_end_is_refused() -> None:
         assert "/dev/zero: can't be read: longer than 16777216 bytes" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("upload", "attic", "/dev/zero"), "/dev/zero: the graph can't be read: longer than 16777216 bytes"),
+        (("pair", "--from", "/dev/zero"), "/dev/zero: can't be read: longer than 16777216 bytes"),
+        (("flash", "attic", "/dev/zero"), "/dev/zero: can't be read: longer than 16777216 bytes"),
+        (("firmware", "info", "{large}"), "large: can't be read: longer than 16777216 bytes"),
+        (
+            ("simulate", "--link", "{large}.tty", "--faults", "@/dev/zero"),
+            "/dev/zero: can't be read: longer than 16777216 bytes",
+        ),
+        (
+            ("simulate", "--link", "{large}.tty", "--replay", "/dev/zero"),
+            "/dev/zero: can't be read: longer than 1000 bytes",
+        ),
+        (("--config", "{http}", "check"), "/dev/zero: http.secret_file: can't be read: longer than 65536 bytes"),
+        (("--config", "{mqtt}", "check"), "/dev/zero: mqtt.password_file: can't be read: longer than 65536 bytes"),
+    ],
+)
+def test_no_file_that_a_command_or_the_configuration_names_is_read_without_end(
+    words: tuple[str, ...], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.serial_link.capture.LARGEST_CAPTURE", 1000)  # a recording may be long
+    large, http, mqtt = tmp_path / "large", tmp_path / "http.toml", tmp_path / "mqtt.toml"
+    with large.open("wb") as file:
+        file.truncate((16 << 20) + 1)
+    http.write_text('[http]\nsecret_file = "/dev/zero"\n')
+    mqtt.write_text('[mqtt]\nurl = "mqtt://me@127.0.0.1:1"\npassword_file = "/dev/zero"\n')
+    result = gateway("--state-dir", str(tmp_path), *(word.format(large=large, http=http, mqtt=mqtt) for word in words))
+    assert result.exit_code in (1, 78), result.output
+    assert says in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
 def test_the_mark_that_some_editors_put_before_a_text_is_none_of_it(tmp_path: Path) -> None:
     path = tmp_path / "a.fbp"
     path.write_bytes(b"\xef\xbb\xbf" + HALL.encode())

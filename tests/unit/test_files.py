@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.files import read_text, write_file_safely, write_output
+from gateway.files import read_bytes, read_text, write_file_safely, write_output
 
 
 def test_what_a_link_points_to_is_replaced_and_not_the_link(tmp_path: Path) -> None:
@@ -50,8 +50,10 @@ def test_a_text_is_read_to_a_limit_and_without_the_mark_before_it(tmp_path: Path
     path = tmp_path / "text"
     path.write_bytes(b"\xef\xbb\xbfa\rb")
     assert read_text(path) == "a\rb"
-    with pytest.raises(OSError, match="longer than 5 bytes"):
-        read_text(path, 5)
+    for read in (read_text, read_bytes):
+        with pytest.raises(OSError, match="longer than 5 bytes"):
+            read(path, 5)
+    assert read_bytes(path, 6) == b"\xef\xbb\xbfa\rb"
     path.write_bytes(b"\xff")
     with pytest.raises(OSError, match="no UTF-8 text: invalid start byte at byte 0"):
         read_text(path)
