@@ -201,6 +201,7 @@ class Engine:
         self._started = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
+        self._unwanted = False
         self._thread = threading.Thread(target=self._run, name="participant-loop", daemon=True)
         self.problem: GatewayError | None = None
 
@@ -214,7 +215,11 @@ class Engine:
         self._started.wait()
 
     def stop(self) -> None:
-        """Finish the message at hand, send what is unsent, disconnect. Returns at once; harmless when ended."""
+        """Finish the message at hand, send what is unsent, disconnect. Returns at once; harmless when ended.
+
+        Also before it runs: a signal may come at any moment.
+        """
+        self._unwanted = True
         if self._loop is not None and self._stop is not None and not self._ended.is_set():
             self._loop.call_soon_threadsafe(self._stop.set)
 
@@ -239,6 +244,8 @@ class Engine:
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
+        if self._unwanted:  # looked at behind the line above: who came before it could not reach the event
+            self._stop.set()
         self._started.set()
         async with asyncio.TaskGroup() as group:
             for number, (participant, place) in enumerate(zip(self.participants, self._brokers, strict=True)):

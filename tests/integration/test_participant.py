@@ -18,8 +18,9 @@ from click.testing import CliRunner
 from examples.private_rabbitmq import PrivateRabbitMQ
 from gateway.cli.main import main
 from gateway.participant import Message, Participant, open_participant, run
-from gateway.participant.blocking import MOST_UNSENT
+from gateway.participant.blocking import MOST_UNSENT, Engine
 from gateway.participant.definition import PortName
+from gateway.participant.run import make_broker
 from tests.support.gateway import Process, until
 from tests.support.mosquitto import Mosquitto
 from tests.support.peer import AmqpPeer, peer_on
@@ -256,6 +257,14 @@ def test_who_waits_to_send_is_let_go_at_the_end() -> None:
     ended.set()
     thread.join(WAIT_S)
     assert not thread.is_alive()
+
+
+def test_a_wish_to_end_that_comes_while_it_starts_is_heeded() -> None:
+    me = Participant({"component": "Early"}, "early")
+    engine = Engine([me], "mqtt://127.0.0.1:1", make_broker)
+    engine.stop()  # as a signal does that comes before the loop runs
+    engine.start()
+    assert engine.wait(WAIT_S)
 
 
 async def test_what_was_sent_while_the_broker_was_away_arrives_when_it_is_back(
