@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 from gateway.library.components import OWN_TOOLS
 from gateway.supervise import Backoff, signal_name
@@ -190,7 +191,7 @@ class _Child:
                     stderr=asyncio.subprocess.PIPE,
                     env=dict(self._environment),
                     start_new_session=True,
-                    preexec_fn=_die_with_parent,
+                    preexec_fn=partial(die_with, os.getpid()),
                 )
             except (OSError, ValueError) as exc:  # ValueError: a NUL in it, which no program can be given
                 return f"can't start {words[0]}: {getattr(exc, 'strerror', None) or exc}", True
@@ -271,6 +272,8 @@ def resolve(words: Words) -> Words:
     return words
 
 
-def _die_with_parent() -> None:
-    """In the child, before its program: SIGTERM when the thread that started it is gone."""
+def die_with(parent: int) -> None:
+    """In the child, before its program: SIGTERM when the thread that started it is gone. Where it is gone already, the end."""
     _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        os._exit(1)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import textwrap
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from gateway.componentstore import LibraryStore
 from gateway.fbp.backend import Source
-from gateway.library.processes import Processes, ProcessState
+from gateway.library.processes import Processes, ProcessState, die_with
 from gateway.model.graph import Node
 
 WAIT_S = 120.0
@@ -173,6 +175,13 @@ def test_children_end_when_the_gateway_is_killed() -> None:
         gateway.kill()
         gateway.wait()
     asyncio.run(until("the child is gone", lambda: not is_alive(child)))
+
+
+def test_a_child_whose_gateway_is_gone_before_it_begins_does_not_begin() -> None:
+    done = subprocess.run(["true"], preexec_fn=partial(die_with, 0), check=False)
+    assert done.returncode != 0
+    done = subprocess.run(["true"], preexec_fn=partial(die_with, os.getpid()), check=False)
+    assert done.returncode == 0
 
 
 async def test_one_that_ends_by_itself_is_told_of_with_the_reason() -> None:
