@@ -27,7 +27,7 @@ from gateway.serial_link.extensions import Extension, checked
 from gateway.simulator.components import COMPONENTS, Pins, SimulatedComponent
 from gateway.simulator.network import Crashed, Network
 from gateway.simulator.ourfirmware import OurFirmware, Told
-from gateway.simulator.parser import Parser
+from gateway.simulator.parser import OurParser, Parser
 from gateway.simulator.strictness import Refused, check_strictly
 
 MOST_TURNS = 64
@@ -78,7 +78,8 @@ class Board:
             strict=strict,
             wakes=self._ours.wakes if self._ours is not None else None,
         )
-        self._parser = Parser(wire, self._opened, self._execute, self._debug, self._damaged)
+        parser = Parser if self._ours is None else OurParser
+        self._parser: Parser | OurParser = parser(wire, self._opened, self._execute, self._debug, self._damaged)
         if embedded:
             self.receive(embedded, now)
             if strict:

@@ -1,4 +1,4 @@
-"""The command parser of a board, with all its traits (reference: microflo-protocol, section 9)."""
+"""The command parsers of boards: stock firmware's with all its traits (reference: microflo-protocol, section 9), and ours."""
 
 from __future__ import annotations
 
@@ -103,3 +103,75 @@ class Parser:
         else:
             self._execute(decode(self._wire, bytes(self._buffer)))
         self._buffer.clear()
+
+
+class OurParser:
+    """The same as our own firmware does it (``firmware_stubs/core/parser.cpp``): an opening counts wherever it stands.
+
+    Half a command is waited for without end, as there is no clock here.
+    """
+
+    def __init__(
+        self,
+        wire: Wire,
+        opened: Callable[[int], None],
+        execute: Callable[[Command], None],
+        debug: Debug,
+        damaged: Callable[[], None],
+    ) -> None:
+        self._wire = wire
+        self._opened = opened
+        self._execute = execute
+        self._debug = debug
+        self._damaged = damaged
+        self._buffer = bytearray()
+        self._matched = 0  # of the magic
+        self._is_open = False
+        self.checks = False
+        """As of ``Parser``."""
+
+    def close(self) -> None:
+        """The host said End. What was matched of an opening stays."""
+        self._is_open = False
+        self._buffer.clear()
+
+    def feed(self, byte: int) -> None:
+        """One byte from the line."""
+        if self._is_open:
+            self._debug(DebugLevel.VERY_DETAILED, DebugPoint.PARSE_COMMAND)
+        if self._matched == len(self._wire.magic):
+            self._open(byte)
+            return
+        is_other = self._match(byte)
+        if self._is_open:
+            self._collect(byte)
+        elif is_other:
+            self._debug(DebugLevel.ERROR, DebugPoint.MAGIC_MISMATCH)
+
+    def _open(self, request_id: int) -> None:
+        self._matched = 0
+        self._buffer.clear()
+        self._is_open, self.checks = True, False
+        self._opened(request_id)
+
+    def _match(self, byte: int) -> bool:
+        """Whether this is another generation's magic. Its first letter stands in it once: nowhere else can it begin anew."""
+        magic = self._wire.magic
+        if byte == magic[self._matched]:
+            self._matched += 1
+            return False
+        is_other = self._matched == len(magic) - 1
+        self._matched = 1 if byte == magic[0] else 0
+        return is_other
+
+    def _collect(self, byte: int) -> None:
+        self._buffer.append(byte)
+        if len(self._buffer) < self._wire.size + self.checks:
+            return
+        whole = bytes(self._buffer)
+        self._buffer.clear()
+        if self.checks and checksum(whole):
+            self._is_open = False
+            self._damaged()
+            return
+        self._execute(decode(self._wire, whole[: self._wire.size]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
 from gateway.model.graph import Export, Graph, Node
@@ -9,13 +11,23 @@ from gateway.model.packet import Packet, PacketType
 from gateway.model.port import PortRef
 from gateway.serial_link.codec import command, send_packet
 from gateway.serial_link.commandformat import CommandKind, DebugPoint
+from gateway.serial_link.extensions import Extension, checked
 from gateway.serial_link.linkevents import DebugReported, Desynced
+from gateway.simulator.board import Board
+from gateway.simulator.ourfirmware import Told
+from tests.firmware.conftest import Fresh
 from tests.support.anyboard import AnyBoard, warm
-from tests.support.firmware import HostEnd, host_end, thermometer
+from tests.support.firmware import HostEnd, host_end, library, thermometer
 
 START, END, VOID = (Packet(kind) for kind in (PacketType.BRACKET_START, PacketType.BRACKET_END, PacketType.VOID))
 PING = command(CommandKind.PING, 0, b"\1\2\3\4\5\6\7\x08")
 MAGIC = b"microflo1"
+UNITS = [
+    bytes(head).ljust(10, b"\0")
+    for head in ((1, CommandKind.PING, 7), (2, CommandKind.END), (3, CommandKind.EXTEND, Extension.CHECKSUM), (4, 99))
+]
+PIECES = [b"\0", b"m", b"mm", b"micro", MAGIC, b"microflo2", MAGIC + b"\xc9", *UNITS, *map(checked, UNITS)]
+"""Of streams that a board may hear: openings and commands, whole and in pieces, with checksums and without."""
 
 
 def integer(value: int) -> Packet:
@@ -154,13 +166,14 @@ def test_a_command_that_makes_no_sense_is_refused_with_its_reason(board: AnyBoar
         host.good(PING)
 
 
-def raw_open(host: HostEnd, request_id: int = 200) -> None:
-    """Open without the link: for tests of single bytes."""
-    host.write(MAGIC + bytes((request_id,)))
+def raw_open(host: HostEnd, request_id: int = 200, before: bytes = b"") -> bytes:
+    """Open without the link, for tests of single bytes: all that the board says up to its answer."""
+    host.write(before + MAGIC + bytes((request_id,)))  # at once: a board doesn't wait long for the rest of a command
     opened = bytes((request_id, CommandKind.COMMUNICATION_OPEN)).ljust(10, b"\0")
     heard = b""
     while not heard.endswith(opened):
         heard += host.read(1)
+    return heard
 
 
 # -- what our firmware does better ------------------------------------------------------------------------------------
@@ -174,13 +187,25 @@ def test_an_unknown_command_is_answered(our_board: AnyBoard) -> None:
             assert host.read(10) == bytes((7, CommandKind.ERROR, code)).ljust(10, b"\0")
 
 
-def test_an_opening_counts_wherever_it_stands(our_board: AnyBoard) -> None:
-    with host_end(our_board.link) as host:
+def test_an_opening_counts_wherever_it_stands(extended_board: AnyBoard) -> None:
+    with host_end(extended_board.link) as host:
         for before in (b"", b"m", b"mm", b"microflo2x", b"\0\0\0"):
-            host.write(before)
-            raw_open(host)
+            raw_open(host, before=before)
             host.write(bytes((1, CommandKind.PING)).ljust(10, b"\0"))
             assert host.read(10)[:2] == bytes((1, CommandKind.PONG))
+
+
+def test_the_simulator_s_twin_of_our_firmware_makes_the_same_of_any_bytes(fresh: Fresh) -> None:
+    random, twin = Random(1), Board(library(), strict=True, told=Told(b"a document", b"attic..1"))
+    with host_end(fresh("host", None).link) as host:
+        raw_open(host)
+        twin.receive(MAGIC + b"\xc8", 0.0)
+        assert twin.data_to_send()
+        for _ in range(500):
+            stream = b"".join(random.choices(PIECES, k=random.randint(1, 8)))
+            stream += b"\0"  # the id of an opening that has none yet
+            twin.receive(stream + MAGIC + b"\xfa", 0.0)
+            assert raw_open(host, 0xFA, before=stream).hex(" ", 10) == twin.data_to_send().hex(" ", 10), stream.hex()
 
 
 def test_half_a_command_is_not_waited_for(our_board: AnyBoard) -> None:
@@ -241,7 +266,7 @@ def test_node_after_node_until_there_is_no_room_then_all_again_after_a_clear(our
         host.good(PING)
 
 
-def test_floats_and_bytes_come_back(our_board: AnyBoard) -> None:
+def test_floats_and_streamcome_back(our_board: AnyBoard) -> None:
     sent = [Packet(PacketType.FLOAT, 2.5), Packet(PacketType.FLOAT, -0.125), Packet(PacketType.BYTE, 0xA5)]
     with host_end(our_board.link) as host:
         host.open()
