@@ -70,7 +70,7 @@ class BoardGraphs:
                 role = self._boards.record(board_id).role
                 raise GraphError(f"device {role}", "somebody gave it another graph meanwhile; try again")
             session = self.session(board_id)
-            before, text = session.network.profile, dumps(graph)
+            before, text = self._boards.profile(board_id), dumps(graph)
             await session.network.change(self._profile(board_id, graph))
             await self._keep(session, before, board_id, graph, (GRAPH_JSON, text), then)
 
@@ -150,6 +150,9 @@ class BoardGraphs:
 
 async def _go_back(session: BoardSession, before: BoardProfile) -> None:
     """The graph could not be kept: the board shall run what is kept."""
-    with suppress(TransportDown, DeviceRefused, GraphError):
-        if before.graph is not None:
-            await session.network.upload(before)
+    with suppress(DeviceRefused, GraphError):
+        try:
+            if before.graph is not None:
+                await session.network.upload(before)
+        except TransportDown:
+            session.network.give_back(before)

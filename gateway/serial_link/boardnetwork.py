@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Protocol
 
-from gateway.errors import ConnectionLost, DeviceRefused, GatewayError, GraphError, RequestTimeout
+from gateway.errors import ConnectionLost, DeviceRefused, GatewayError, GraphError, RequestTimeout, TransportDown
 from gateway.model.participant import DeviceState
 from gateway.model.port import PortRef
 from gateway.serial_link.boardgraph import BoardGraph
@@ -64,9 +64,10 @@ class BoardNetwork:
         self._reporting = reporting
         self._outbox = outbox
         self._status = status
+        self._first = graph.profile
         self._inspected: frozenset[PortRef] = frozenset()
         self._own: BoardProfile | None = None
-        """What it shall run again instead of a graph that was on trial."""
+        """What it shall run again, whatever runs: another graph was on trial, or a change was broken off."""
 
     @property
     def profile(self) -> BoardProfile:
@@ -82,15 +83,21 @@ class BoardNetwork:
         """The numbers of the nodes that run."""
         return dict(self._graph.names.nodes) if self._graph.names is not None else {}
 
+    def leaves(self, profile: BoardProfile) -> bool:
+        """Whether it is this graph that the connection leaves on the board, if any: no other, and no half of one."""
+        is_first = self._graph.profile is self._first  # then we put nothing there that a pairing does not know of
+        return self._own is None and (is_first or self._graph.profile.graph == profile.graph)
+
     # -- what the connection does ----------------------------------------------------------------------------------
 
     async def restore(self, *, is_same: bool) -> None:
         """In its turn: have the board run what it should. ``is_same``: it is known not to have restarted since."""
         stays = is_same and self._graph.is_known and self._own is None
-        if not stays and not await self._take_what_runs():
+        if not stays and (self._own is not None or not await self._take_what_runs()):
             self._status.enter(DeviceState.UPLOADING)
-            profile, self._own = self._own or self._graph.profile, None
+            profile = self._own or self._graph.profile
             await self._graph.upload(profile)
+            self._has_again(profile)
             self._status.counters.uploads += 1
         await self._graph.inspect(self._inspected)
 
@@ -122,15 +129,20 @@ class BoardNetwork:
             log.warning("%s: can't inspect: %s", self._connection.name, exc)
 
     async def _run_own(self, profile: BoardProfile) -> None:
-        self._own = None
         try:
             async with self._changing():
+                if self._own is not profile:
+                    return  # it was given another one meanwhile
                 self._graph.is_stopped = False
                 await self._upload(profile, lambda done, total: None)
+                self._has_again(profile)
         except GatewayError as exc:
             if self._connection.is_in_step:
                 self._connection.lose(f"it can't run its own graph again: {exc}")
-            self._own = profile
+
+    def _has_again(self, profile: BoardProfile) -> None:
+        if self._own is profile:  # else it shall run yet another one by now
+            self._own = None
 
     # -- what others do --------------------------------------------------------------------------------------------
 
@@ -140,27 +152,41 @@ class BoardNetwork:
         ``DeviceRefused``, ``GraphError``; ``TransportDown`` when the board falls silent on the way.
         """
         async with self._changing():
-            await self._upload(profile, on_step)
+            with self._to_the_other():
+                await self._upload(profile, on_step)
 
     async def change(self, profile: BoardProfile) -> None:
         """Have the board run another graph by the least difference, while it runs. Else as ``upload``."""
         async with self._changing():
             least = self._graph.least_change(profile)
-            if least is None:
-                await self._upload(profile, lambda done, total: None)
-                return
-            self._reporting.hold_unknown()
-            try:
-                await self._graph.change(least, profile)
-            finally:
-                if self._connection.is_in_step:
-                    self._reporting.hear()
-            await self._graph.inspect(self._inspected)
+            with self._to_the_other():
+                if least is None:
+                    await self._upload(profile, lambda done, total: None)
+                    return
+                self._reporting.hold_unknown()
+                try:
+                    await self._graph.change(least, profile)
+                finally:
+                    if self._connection.is_in_step:
+                        self._reporting.hear()
+                await self._graph.inspect(self._inspected)
+
+    @contextmanager
+    def _to_the_other(self) -> Iterator[None]:
+        """When this is broken off, nobody knows what runs: the graph before shall, soon. Else no other is to come any more."""
+        before = self._graph.profile
+        try:
+            yield
+        except (RequestTimeout, TransportDown, asyncio.CancelledError):
+            self.give_back(self._own or before)
+            raise
+        self._own = None
 
     def give_back(self, profile: BoardProfile) -> None:
-        """A graph was on trial: run this one again, from its beginning, soon."""
-        self._own = profile
-        self._connection.wake()
+        """Something else runs, or may run: run this graph again, from its beginning, soon."""
+        if profile.graph is not None:  # else nobody knows what ran
+            self._own = profile
+            self._connection.wake()
 
     async def stop(self) -> None:
         """Stop the board's network, until ``start`` or the next connection."""

@@ -81,6 +81,8 @@ class BoardConnector:
         self._epoch = 0
         self._session: BoardSession | None = None
         self._ready = False
+        self._runs_another = False
+        """The last connection left a graph on the board that is not kept, or half of one."""
         self._inspected: frozenset[PortRef] = frozenset()
         self._inspector: OnValue | None = None
         self.line = LineTap()
@@ -137,6 +139,8 @@ class BoardConnector:
                 on_running=self._on_running,
             )
             session.network.inspect(self._inspected, self._inspector)
+            if self._runs_another:
+                session.network.give_back(self.profile)
             self._session = session
             try:
                 await self._make_ready(session)
@@ -156,6 +160,7 @@ class BoardConnector:
                     raise problem
             finally:
                 self._session, self._ready, self._on_purpose = None, False, ""
+                self._runs_another = not session.network.leaves(self.profile)
                 session.close()
                 self._down(session.problem)
         finally:

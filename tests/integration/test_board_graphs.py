@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from gateway.errors import (
     GatewayError,
     GraphError,
     NotFound,
+    RequestTimeout,
 )
 from gateway.fbp.language import parse
 from gateway.model.address import serial
@@ -194,6 +195,57 @@ async def test_an_interrupted_upload_ends_the_connection_and_the_next_one_mends_
         async with it.connector.connect() as session:
             assert await it.echoes(session, 7) == 7
             assert it.kinds() == ["Forward"]
+
+
+@pytest.mark.parametrize("way", ["edit", "try out"])
+async def test_a_board_that_keeps_what_runs_gets_its_own_graph_after_another_one_that_is_not_kept(
+    tmp_path: Path, way: str
+) -> None:
+    other = parse(LOOP_GRAPH + "extra(Forward) OUT -> IN more(Forward)\n", "")
+    async with bench(tmp_path) as it:
+        await it.boards.set("attic", "keep_running", "true")
+        with suppress(ConnectionLost):
+            async with it.connector.connect() as session:
+                if way == "try out":
+                    await it.graphs.try_out(it.id, other)
+                else:
+                    await edit_broken_off(it, session, other)
+                session.lose("the line is cut")
+        assert it.kinds() == ["Forward"] * 3
+        async with it.connector.connect():
+            assert it.kinds() == ["Forward"]
+            assert it.stored() == it.boards.profile(it.id).graph == parse(LOOP_GRAPH, "")
+
+
+async def edit_broken_off(it: Bench, session: BoardSession, graph: Graph) -> None:
+    """Have the board run a graph, and hang up before it is known that it does."""
+
+    async def never(ports: frozenset[PortRef]) -> None:
+        done.set()
+        await asyncio.Event().wait()
+
+    done = asyncio.Event()
+    session._graph.inspect = never  # type: ignore[method-assign]
+    editing = asyncio.ensure_future(it.graphs.edit(it.id, graph))
+    await done.wait()
+    editing.cancel()
+    await asyncio.gather(editing, return_exceptions=True)
+
+
+async def test_a_board_that_falls_silent_at_the_end_of_an_edit_gets_its_own_graph_again(tmp_path: Path) -> None:
+    async with bench(tmp_path) as it, it.connector.connect() as session:
+
+        async def silent(ports: frozenset[PortRef]) -> None:
+            session._graph.inspect = inspect  # type: ignore[method-assign]
+            raise RequestTimeout("device attic", "subscribe", "no answer")
+
+        inspect = session._graph.inspect
+        session._graph.inspect = silent  # type: ignore[method-assign]
+        with pytest.raises(ConnectionLost):
+            await it.graphs.edit(it.id, parse(TWO, ""))
+        await soon(lambda: it.kinds() == ["Forward"])
+        assert await it.echoes(session, 7) == 7
+        assert it.stored() == parse(LOOP_GRAPH, "")
 
 
 async def test_an_upload_ends_with_its_connection_and_leaves_the_turn_to_others(tmp_path: Path) -> None:
@@ -452,6 +504,16 @@ async def test_a_graph_on_trial_is_not_kept_and_the_own_one_comes_back(tmp_path:
         it.board.request(["noise", "ff" * 13])  # at the worst moment
         await soon(lambda: it.kinds() == ["Forward"] and it.boards.status()[0]["state"] == DeviceState.RUNNING)
         assert it.stored() == parse(LOOP_GRAPH, "")
+
+
+async def test_an_edit_that_comes_before_the_graph_on_trial_has_gone_is_not_undone_by_its_going(tmp_path: Path) -> None:
+    async with bench(tmp_path) as it, it.connector.connect() as session:
+        await it.graphs.try_out(it.id, parse(TWO, ""))
+        it.graphs.give_back(it.id)
+        await it.graphs.edit(it.id, parse(INVERTED, ""))
+        async with session.network.turn:  # whoever waited for it has had it
+            assert it.kinds() == ["Forward", "InvertBoolean"]
+        assert it.stored() == parse(INVERTED, "")
 
 
 async def test_a_watched_board_is_not_edited_until_it_is_given_a_graph(tmp_path: Path) -> None:
