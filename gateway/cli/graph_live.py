@@ -34,7 +34,7 @@ def connect_command(
     """Wire an outport to an inport, each as ROLE.PORT: `gateway graph connect attic.temp archive.in`.
 
     Roles that are not in the graph yet are added to it; one that was never seen needs --component too. ROLE PORT is
-    taken for ROLE.PORT. The graph file is saved before this returns.
+    taken for ROLE.PORT. When this returns the graph file is saved and the brokers that are up have the edge.
     """
     src, tgt = _ends(ends)
     answer = ask_one(
@@ -105,4 +105,9 @@ def _show(answer: dict[str, Any], as_json: bool) -> None:
         click.echo(f"  {line}")
     for edge, why in answer["waiting"].items():
         click.echo(f"  {edge} {why}")
-    click.echo("done and saved" if answer["applied"] else "nothing done: dry run")
+    if not answer["applied"]:
+        click.echo("nothing done: dry run")
+    else:
+        click.echo(
+            "done and saved" if answer["bound"] else "saved; a broker takes its time, the edges begin when it is done"
+        )

@@ -258,6 +258,10 @@ class CoordinatorBackend:
             self._use()
             self._coordinator.send_iips_again({node.id for node in held.graph.nodes})
 
+    async def bound(self) -> None:
+        """Return once the brokers have the edges that run."""
+        await self._wiring.bound()
+
     async def _wait_for(self, nodes: Iterable[Node]) -> None:
         """Until the processes of ours among these nodes have announced themselves, for as long as clients wait."""
         ours = [node.id for node in nodes if self._components.starts(node.component, node.id)]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Any
 
 from gateway.coordinator.backend import CoordinatorBackend
@@ -18,6 +20,9 @@ from gateway.model.port import Direction, PortRef
 
 Request = dict[str, Any]
 Handler = Callable[[Request], AsyncIterator[Any]]
+
+BOUND_WAIT_S = 10.0
+"""How long an edit waits for the brokers; it is saved by then, and goes on without anybody waiting."""
 
 
 class GraphRequests:
@@ -77,11 +82,20 @@ class GraphRequests:
             "edges": plan_difference(before, after),
             "waiting": {edge: why for edge, why in after.waiting.items() if before.waiting.get(edge) != why},
             "applied": False,
+            "bound": False,
         }
         if edits and not request.get("dry_run"):
             await self._backend.apply(main, edits, edited=edited)
-            answer["applied"] = True
+            answer["applied"], answer["bound"] = True, await self._bound()
         yield answer
+
+    async def _bound(self) -> bool:
+        """Whether the brokers have the edges, so that nothing that is sent from now on can miss them."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(BOUND_WAIT_S):
+                await self._backend.bound()
+                return True
+        return False
 
     @staticmethod
     def _role_of(edit: Edit) -> str:

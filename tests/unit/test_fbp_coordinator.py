@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from gateway.config.schema import DeliverySection
+from gateway.coordinator import graph_requests
 from gateway.coordinator.backend import MAIN, CoordinatorBackend
 from gateway.coordinator.contracts import EdgeSettings
 from gateway.coordinator.coordinator import REJECTED_KEPT, Coordinator
@@ -68,6 +69,8 @@ class Brokers:
         self.sent: list[tuple[Address, bytes]] = []
         self.answers: dict[Address, tuple[str, bytes]] = {}
         self.refusals = 0
+        self.ready = asyncio.Event()
+        self.ready.set()
 
     def tap(self, address: Address, handler: Callable[[Delivery], None]) -> None:
         self.taps[address] = handler
@@ -84,7 +87,7 @@ class Brokers:
         self.sent.append((address, body))
 
     async def bound(self) -> None:
-        pass
+        await self.ready.wait()
 
     def is_busy(self, labels: Collection[str]) -> bool:
         return False
@@ -604,8 +607,31 @@ async def test_connect_adds_the_roles_it_needs(tmp_path: Path) -> None:
         "edges": ["+ mqtt:a/out -> b"],
         "waiting": {"a.out->b.in": "waits for role b"},
         "applied": True,
+        "bound": True,
     }
     assert [str(edge) for edge in load_graph(house.path).edges] == ["a.out->b.in"]
+
+
+async def test_an_edit_is_answered_when_the_brokers_have_it(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    house.announce("a")
+    house.announce("b")
+    house.brokers.ready.clear()
+    asked = asyncio.create_task(ask(house, "graph.connect", src="a.out", tgt="b.in"))
+    await soon(lambda: bool(house.plans and house.plans[-1].bindings))
+    assert not asked.done()
+    house.brokers.ready.set()
+    assert (await asked)["bound"]
+
+
+async def test_an_edit_says_when_a_broker_takes_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graph_requests, "BOUND_WAIT_S", 0.0)
+    house = House(tmp_path)
+    house.announce("a")
+    house.announce("b")
+    house.brokers.ready.clear()
+    answer = await ask(house, "graph.connect", src="a.out", tgt="b.in")
+    assert (answer["applied"], answer["bound"]) == (True, False)
 
 
 async def test_connect_names_what_is_not_there(tmp_path: Path) -> None:
