@@ -243,7 +243,7 @@ async def test_a_board_that_falls_silent_at_the_end_of_an_edit_gets_its_own_grap
         session._graph.inspect = silent  # type: ignore[method-assign]
         with pytest.raises(ConnectionLost):
             await it.graphs.edit(it.id, parse(TWO, ""))
-        await soon(lambda: it.kinds() == ["Forward"])
+        await soon(lambda: it.kinds() == ["Forward"] and it.boards.status()[0]["state"] == DeviceState.RUNNING)
         assert await it.echoes(session, 7) == 7
         assert it.stored() == parse(LOOP_GRAPH, "")
 
