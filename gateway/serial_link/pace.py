@@ -17,6 +17,9 @@ CLOSE_S = 0.002
 MANY = 16
 """So many reads in a row, each so soon after the one before, are speaking without a pause: more than 500 a second."""
 
+ANSWER_S = 0.01
+"""After a write what comes is an answer, however many reads it takes: a UART without a buffer brings it byte by byte."""
+
 PIECE = 1024
 """A read that brings so many bytes was worth its wake-up: what comes in such pieces needs no waiting."""
 
@@ -35,6 +38,7 @@ class _Port:
     close: int = 0
     """Reads in a row that came close to each other."""
     quiet: int = 0
+    written: float = float("-inf")
 
 
 class Pace:
@@ -60,6 +64,7 @@ class Pace:
         port = self._ports.get(fd)
         if port is not None:
             port.close = 0
+            port.written = self._loop.time()
             self._watch_again(port)
 
     def forget(self, fd: int) -> None:
@@ -71,7 +76,8 @@ class Pace:
         now, before = self._loop.time(), port.last
         port.last = now
         taken = port.read()
-        port.close = port.close + 1 if now - before < CLOSE_S and taken < PIECE else 0
+        is_close = now - before < CLOSE_S and now - port.written > ANSWER_S and taken < PIECE
+        port.close = port.close + 1 if is_close else 0
         if port.close >= MANY and self._ports.get(port.fd) is port:
             port.close = port.quiet = 0
             self._loop.remove_reader(port.fd)

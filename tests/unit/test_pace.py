@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from gateway.serial_link.pace import CLOSE_S, MANY, PIECE, QUIET_TICKS, TICK_S, Pace
+from gateway.serial_link.pace import ANSWER_S, CLOSE_S, MANY, PIECE, QUIET_TICKS, TICK_S, Pace
 
 SOON_S = CLOSE_S / 4
 RARELY_S = 0.02
@@ -142,6 +142,17 @@ def test_who_falls_silent_is_watched_again_and_the_clock_stands_still(loop: Loop
     assert loop.timers == []
     line.speak(3, RARELY_S)
     assert [taken for _, taken in line.reads[-3:]] == [10, 10, 10]
+
+
+def test_answers_that_come_byte_by_byte_are_read_at_once_however_long_they_are(
+    loop: Loop, pace: Pace, line: Line
+) -> None:
+    for _ in range(50):
+        pace.at_once(line.fd)
+        line.speak(25, 85e-6, 1)
+    assert [taken for _, taken in line.reads] == [1] * 25 * 50
+    line.speak(round(ANSWER_S / SOON_S) + MANY, SOON_S)
+    assert not line.is_watched
 
 
 def test_others_are_read_at_once_meanwhile(loop: Loop, pace: Pace, line: Line) -> None:
