@@ -54,7 +54,8 @@ class Pace:
         self._ticking = False
 
     def watch(self, loop: asyncio.AbstractEventLoop, fd: int, read: Read) -> None:
-        """From now on, call ``read`` when there is something to read."""
+        """From now on, call ``read`` when there is something to read; whoever was called before is no more."""
+        self.forget(fd)
         self._loop = loop
         port = self._ports[fd] = _Port(fd, read)
         loop.add_reader(fd, self._readable, port)

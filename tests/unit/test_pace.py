@@ -236,6 +236,17 @@ def test_a_descriptor_that_is_opened_anew_is_another_port(loop: Loop, pace: Pace
     assert (len(old.reads), new.reads, new.is_watched) == (before, [], True)
 
 
+@pytest.mark.parametrize("spoken", [1, MANY + 1])
+def test_nothing_is_left_of_a_port_that_was_listened_to_anew(loop: Loop, pace: Pace, spoken: int) -> None:
+    Line(loop, pace, 1).speak(spoken, SOON_S)
+    anew = Line(loop, pace, 1)
+    anew.comes()
+    assert [taken for _, taken in anew.reads] == [10]
+    pace.forget(1)
+    anew.wait(TICK_S * 2)
+    assert (loop.watched, loop.timers) == ({}, [])
+
+
 def test_what_goes_wrong_with_one_port_holds_up_no_other(loop: Loop, pace: Pace) -> None:
     def fails() -> None:
         raise ZeroDivisionError
