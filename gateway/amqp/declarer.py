@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from contextlib import suppress
 
@@ -215,13 +216,13 @@ class Declarer:
 
     async def _arguments_anew(self, queue: str) -> plan.Arguments:
         """For a stream that is not there. One that was deleted counts from 0 again, so the place in it has to be struck out
-        first: after a crash the old place would skip what is in the new one. Where that can't be written it becomes a plain
-        queue, which knows by itself what was taken: better that than one that holds nothing for us meanwhile.
+        first: after a crash the old place would skip what is in the new one. It has a mark of its own, or a target port would
+        take its messages for the old one's. Where the place can't be struck out it becomes a plain queue, which knows by
+        itself what was taken: better that than one that holds nothing for us meanwhile.
         """
-        self._places.forget(queue)
+        self._places.anew(queue, secrets.token_hex(4))
         self._plain.discard(queue)
-        if self._places.is_written(queue):
-            await self._save_places()
+        await self._save_places()
         if not self._places.is_written(queue):
             return plan.STREAM_ARGUMENTS
         log.warning(

@@ -68,6 +68,7 @@ class Places:
 
     def __init__(self) -> None:
         self._places: dict[str, Place] = {}
+        self._made: dict[str, str] = {}
         self._written = b""
         self._written_queues: frozenset[str] = frozenset()
 
@@ -85,21 +86,40 @@ class Places:
     def forget(self, queue: str) -> None:
         """The queue is gone, or is no stream."""
         self._places.pop(queue, None)
+        self._made.pop(queue, None)
+
+    def untaken(self, queue: str) -> None:
+        """Nothing was ever taken from it."""
+        self._places.pop(queue, None)
+
+    def anew(self, queue: str, mark: str) -> None:
+        """A stream is made, which counts from 0. ``mark`` tells it from every other that had its name before."""
+        self.forget(queue)
+        self._made[queue] = mark
+
+    def message_id(self, queue: str, offset: int) -> str:
+        """For a message without an id: the same when it comes again, and no other's in a stream that was made anew."""
+        mark = self._made.get(queue, "")
+        return f"{queue}@{mark}.{offset}" if mark else f"{queue}@{offset}"
 
     def read(self, data: bytes) -> None:
         """What ``news`` gave an earlier run. ``ValueError`` if it is anything else."""
-        known = json.loads(data)["next"]
-        for queue, offset in known.items():
-            if not isinstance(offset, int):
-                raise ValueError("an offset is no number")
-            self._places[queue] = Place(offset)
+        document = json.loads(data)
+        known, made = document["next"], document.get("made", {})
+        if not all(isinstance(offset, int) for offset in known.values()):
+            raise ValueError("an offset is no number")
+        if not all(isinstance(mark, str) for mark in made.values()):
+            raise ValueError("a mark is no text")
+        self._places.update((queue, Place(offset)) for queue, offset in known.items())
+        self._made.update(made)
         self.written(data)
 
     def news(self) -> bytes | None:
         """What to write down; None if that is what was written last."""
         known = {queue: place.next for queue, place in sorted(self._places.items()) if place.next is not None}
-        data = json.dumps({"next": known}).encode()
-        return data if data != self._written and (known or self._written) else None
+        made = {"made": dict(sorted(self._made.items()))} if self._made else {}
+        data = json.dumps({"next": known, **made}).encode()
+        return data if data != self._written and (known or made or self._written) else None
 
     def written(self, data: bytes) -> None:
         """It is safe now."""

@@ -146,7 +146,7 @@ class Taking:
         except ChannelRefused as refused:
             self._forget(source)
             if place.next is None:
-                self._places.forget(source.name)  # nothing was ever taken from it
+                self._places.untaken(source.name)
             if refused.code != NO_STREAM or "x-stream-offset" not in refused.text:
                 raise
             self._declarer.is_plain(source.name)
@@ -185,7 +185,7 @@ class Taking:
     def _arrived(self, consumer: Consumer, content: Content) -> None:
         offset = consumer.offset(content.tag)
         new_id = (
-            self._new_id if offset is None else lambda: f"{consumer.queue}@{offset}"
+            self._new_id if offset is None else lambda: self._places.message_id(consumer.queue, offset)
         )  # the same when it comes again
         message = decode_message(content.header, content.body, new_id)
         tag = consumer.serial << SERIAL_SHIFT | content.tag

@@ -19,7 +19,7 @@ from gateway.amqp.settings import AmqpSettings, hosts_of
 from gateway.amqp.transport import AmqpConnector, AmqpSession
 from gateway.model.address import Address, amqp_exchange, amqp_queue, mqtt
 from gateway.model.binding import Binding
-from gateway.model.message import Delivery, Outcome
+from gateway.model.message import Delivery, Message, Outcome
 from tests.integration.test_amqp_topology import exists, gone, next_of, outside, participant, send, until
 
 __all__ = ["outside"]
@@ -166,6 +166,24 @@ async def test_a_stream_that_was_deleted_and_made_anew_is_taken_from_its_beginni
     await place.taken(*range(10))
     await place.delete()
     await place.taken(100, 101)
+
+
+async def test_messages_of_a_stream_that_was_made_anew_are_not_taken_for_those_of_the_one_before(place: Place) -> None:
+    """They have no ids of their own, and a target port is given the same id once. So it is with an edge that comes back."""
+    exchange = amqp_exchange(f"{place.role}.OUT")
+    async with place.run() as session:
+        for number in (0, 1):
+            await session.publish(exchange, Message("", b"%d" % number))
+        before = await place.take(session, 2)
+    await place.delete()
+    async with place.run() as session:
+        for number in (100, 101):
+            await session.publish(exchange, Message("", b"%d" % number))
+        after = await place.take(session, 2, lambda number: False)
+    async with place.run() as session:
+        again = await place.take(session, 2)
+    assert {one.message.id for one in before}.isdisjoint(one.message.id for one in after)
+    assert [one.message.id for one in again] == [one.message.id for one in after]
 
 
 async def test_how_far_a_deleted_stream_was_taken_is_struck_from_the_file_before_it_is_made_anew(place: Place) -> None:

@@ -93,7 +93,37 @@ def test_places_are_the_same_for_the_next_run_and_written_when_they_changed() ->
     assert later.news() == b'{"next": {}}'
 
 
-@pytest.mark.parametrize("data", [b"", b"[]", b"{}", b'{"next": {"q": "x"}}', b"\xff", b'{"next": [1]}'])
+def test_a_stream_that_was_made_anew_has_other_ids_and_keeps_them() -> None:
+    places = Places()
+    places.anew("q", "a1")
+    first = places.message_id("q", 0)
+    places.forget("q")
+    places.anew("q", "b2")
+    data = places.news()
+    assert data is not None
+    later = Places()
+    later.read(data)
+    assert first != places.message_id("q", 0) == later.message_id("q", 0)
+    assert "q" not in later, "nothing was taken yet"
+    later.written(data)
+    later.untaken("q")
+    assert later.news() is None
+    assert later.message_id("q", 1) != later.message_id("q", 0) != Places().message_id("q", 0)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"next": {"q": "x"}}',
+        b"\xff",
+        b'{"next": [1]}',
+        b'{"next": {}, "made": {"q": 1}}',
+        b'{"next": {}, "made": 1}',
+    ],
+)
 def test_what_is_no_list_of_places_is_refused(data: bytes) -> None:
     with pytest.raises((ValueError, KeyError, TypeError, AttributeError)):
         Places().read(data)
