@@ -39,6 +39,9 @@ class Mark:
         self._message = Message(token, token.encode(), origin=origin)
         self._intake, self._handlers, self._submit = intake, handlers, submit
         self._timer: asyncio.TimerHandle | None = None
+        self._may_be_lost = True
+        self._away = 0
+        """How many of it are under way."""
 
     async def put(self, connection: Connection) -> None:
         """Put it there if the broker had kept our session. Until it comes back, ``intake`` is catching up."""
@@ -59,9 +62,15 @@ class Mark:
     def _send(self) -> None:
         if not self._intake.catching_up:
             return
-        if not self._intake.crowded:  # else nothing is read, and it would not be missing
-            self._submit(self._target, self._message, lambda problem: None)
+        # Not while nothing comes at all: then none is missing, and a broker that may give us nothing would gather them.
+        if self._may_be_lost and not self._intake.crowded:
+            self._may_be_lost = False
+            self._away += 1
+            self._submit(self._target, self._message, self._told)
         self._timer = asyncio.get_running_loop().call_later(MARK_AGAIN_S, self._send)
+
+    def _told(self, problem: object) -> None:
+        self._may_be_lost = self._may_be_lost or problem is not None
 
     def _looking_for_it(self, connection: Connection) -> Callable[[Incoming], None]:
         topic = self._target.name.encode()
@@ -69,17 +78,21 @@ class Mark:
 
         def arrived(incoming: Incoming) -> None:
             if incoming.topic not in topics:
+                self._may_be_lost = True
                 self._intake.arrived(incoming)
                 return
             if incoming.mid:  # a late canary has none
                 self._intake.acks.append(incoming.mid)
             if incoming.payload == self._message.body:  # else it is one of an earlier session
+                self._away -= 1
                 self._caught_up(connection)
 
         return arrived
 
     def _caught_up(self, connection: Connection) -> None:
         self.end()
-        self._intake.catching_up = False
-        self._handlers.published = self._intake.arrived
-        connection.forget(self._target.name)
+        if self._intake.catching_up:
+            self._intake.catching_up = False
+            connection.forget(self._target.name)
+        if self._away <= 0:  # else one is still to come that is no message for an edge
+            self._handlers.published = self._intake.arrived

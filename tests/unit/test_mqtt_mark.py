@@ -7,7 +7,8 @@ from typing import cast
 
 import pytest
 
-from gateway.model.address import Address
+from gateway.errors import DeliveryDeferred
+from gateway.model.address import Address, mqtt
 from gateway.model.message import Message
 from gateway.mqtt import mark as mqtt_mark
 from gateway.mqtt.client import Connection, Handlers
@@ -15,6 +16,7 @@ from gateway.mqtt.intake import Intake
 from gateway.mqtt.mark import Mark
 from gateway.mqtt.packets import Incoming
 from gateway.mqtt.settings import Granted
+from gateway.transport import Done
 
 LIMIT_S = 60.0
 TOPIC = "gateway/shed/canary/me.1"
@@ -27,14 +29,16 @@ class House:
         self.granted = Granted(session_present=session_present)
         self.code = code
         self.sent: list[bytes] = []
+        self.told: list[Done] = []
         self.forgotten, self.sent_again = asyncio.Event(), asyncio.Event()
         self.intake = Intake(1, "shed", lambda: "id", lambda: 0)
         self.handlers = Handlers(self.intake.arrived, lambda mid, code: None, lambda down: None, lambda: None)
         self.mark = Mark(TOPIC, "shed", self.intake, self.handlers, self._submit)
 
-    def _submit(self, target: Address, message: Message, done: object) -> None:
+    def _submit(self, target: Address, message: Message, done: Done) -> None:
         assert target.name == TOPIC
         self.sent.append(message.body)
+        self.told.append(done)
         if len(self.sent) > 1:
             self.sent_again.set()
 
@@ -74,10 +78,53 @@ async def test_there_is_no_mark_where_nothing_was_kept_or_its_topic_is_forbidden
 
 
 async def test_a_mark_that_gets_lost_is_put_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is newest is dropped where there is no room, so that something before it is still to come."""
     monkeypatch.setattr(mqtt_mark, "MARK_AGAIN_S", 0.0)
     house = House()
     await house.put()
+    house.arrives(b"one that was kept", "hall/temp")
     async with asyncio.timeout(LIMIT_S):
         await house.sent_again.wait()
     assert house.intake.catching_up
     house.mark.end()
+
+
+async def test_a_mark_that_is_refused_is_put_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mqtt_mark, "MARK_AGAIN_S", 0.0)
+    house = House()
+    await house.put()
+    house.told[0](DeliveryDeferred(TOPIC, "1", "no room"))
+    async with asyncio.timeout(LIMIT_S):
+        await house.sent_again.wait()
+    house.mark.end()
+
+
+async def test_marks_do_not_pile_up_at_a_broker_that_gives_us_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when nothing of what came can be settled, for hours: what it keeps for us is not to be filled with them."""
+    monkeypatch.setattr(mqtt_mark, "MARK_AGAIN_S", 0.0)
+    house = House()
+    await house.put()
+    house.told[0](None)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert len(house.sent) == 1
+    house.mark.end()
+
+
+async def test_a_mark_that_was_put_twice_is_nothing_for_an_edge(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mqtt_mark, "MARK_AGAIN_S", 0.0)
+    house = House()
+    house.intake.subscribe(mqtt("#"), 100)
+    await house.put()
+    house.arrives(b"one that was kept", "hall/temp")
+    async with asyncio.timeout(LIMIT_S):
+        await house.sent_again.wait()
+    marks, house.intake.acks = len(house.sent), []
+    for body in (*house.sent, b"a new one"):
+        house.arrives(body, TOPIC if body in house.sent else "hall/temp")
+    assert [(one.message.body, one.redelivered) for one in house.intake.take()] == [
+        (b"one that was kept", True),
+        (b"a new one", False),
+    ]
+    assert house.intake.acks == [1] * marks
+    assert house.handlers.published == house.intake.arrived
