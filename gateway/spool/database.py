@@ -342,6 +342,11 @@ class Database:
             row = self._connection.execute(f"{ROWS} WHERE seq = ?", (seq,)).fetchone()
         return self._record(row) if row else None
 
+    def newest(self) -> int:
+        """The highest number of a record; 0 where there is none."""
+        with self._translated():
+            return int(self._connection.execute("SELECT ifnull(max(seq), 0) FROM records").fetchone()[0])
+
     def find(self, seqs: Sequence[int]) -> list[SpoolRecord]:
         """Those of these that are there, in this order: about ``FETCH_BYTES``."""
         found: list[SpoolRecord] = []

@@ -40,14 +40,14 @@ class Desk:
         self._router = router
 
     async def records(self, *, dead: bool | None, edge: str) -> AsyncIterator[list[SpoolRecord]]:
-        """What matches, in order, some at a time."""
-        after = 0
-        while True:
+        """What matches, in order, some at a time. What comes meanwhile is not meant: it might come for ever."""
+        after, newest = 0, await self._store.newest()
+        while after < newest:
             some = await self._store.look(dead=dead, after=after, limit=AT_ONCE)
             if not some:
                 return
             after = some[-1].seq
-            yield [record for record in some if concerns(record, edge)]
+            yield [record for record in some if record.seq <= newest and concerns(record, edge)]
 
     async def requeue(self, seqs: Sequence[int], edge: str = "") -> int:
         """Give these dead letters (or without numbers all of an edge) another try; how many."""

@@ -86,6 +86,10 @@ class MemoryStore:
         found = [one for one in self._in_order(dead) if one.seq > after and binding_id in ("", one.binding_id)]
         return found[:limit]
 
+    async def newest(self) -> int:
+        """The highest number."""
+        return max(self.records, default=0)
+
     async def states(self, seqs: Sequence[int]) -> dict[int, bool]:
         """Whether these are dead."""
         return {seq: self.records[seq].dead for seq in seqs if seq in self.records}

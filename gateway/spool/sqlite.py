@@ -91,6 +91,10 @@ class SqliteStore:
         """Records for a person."""
         return await self._ask(lambda db: db.records(dead=dead, binding_id=binding_id, after=after, limit=limit))
 
+    async def newest(self) -> int:
+        """The highest number of a record; 0 where there is none."""
+        return await self._ask(lambda database: database.newest())
+
     async def states(self, seqs: Sequence[int]) -> dict[int, bool]:
         """Those of these records that are there, and whether they are dead."""
         return await self._ask(lambda database: database.states(seqs))

@@ -77,6 +77,9 @@ class Store(Protocol):
     ) -> list[SpoolRecord]:
         """Records for a person: in the order of ``seq``, those above ``after``: ``limit``, or fewer if they are large."""
 
+    async def newest(self) -> int:
+        """The highest number of a record; 0 where there is none."""
+
     async def states(self, seqs: Sequence[int]) -> dict[int, bool]:
         """Those of these records that are there, and whether they are dead."""
 

@@ -104,6 +104,45 @@ def test_nothing_is_thrown_away_where_one_of_those_named_is_not_there(state: Pat
     assert [len(listed(state)), len(listed(state, "--dead"))] == [3, 2]
 
 
+class _Refusing:
+    """A daemon in which what is given another try fails again at once, and for what is thrown away more comes."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        self._store = store
+        self.calls = 0
+
+    def _again(self) -> None:
+        self.calls += 1
+        assert self.calls < 9, "it goes on for ever"
+
+    def requeued(self, records: Sequence[SpoolRecord]) -> None:
+        self._again()
+        for record in records:
+            self._store.bury(record.seq, "refused again")
+
+    def removed(self, records: Sequence[SpoolRecord]) -> set[int]:
+        self._again()
+        self._store.forget([record.seq for record in records])
+        new = [SpoolRecord(record.binding_id, Message(f"again {record.message.id}", b"{}")) for record in records]
+        self._store.submit(new, lambda answer: None)
+        return set()
+
+    def ledger(self) -> list[dict[str, Any]]:
+        return []
+
+
+async def test_what_fails_again_at_once_is_tried_once_and_what_comes_meanwhile_is_not_thrown_away(state: Path) -> None:
+    store = SqliteStore(state / "spool.db", max_bytes=1 << 20, disk_reserve_bytes=0)
+    router = _Refusing(store)
+    desk = Desk(store, router)
+    assert await desk.requeue([], "") == 2
+    assert await desk.purge(dead=False, edge="") == {"dropped": 3, "in_flight": 0}
+    left = [record async for some in desk.records(dead=None, edge="") for record in some]
+    assert [record.message.id for record in left] == ["m4", "m5", "again m1", "again m2", "again m3"]
+    assert [record.dead for record in left] == [True, True, False, False, False]
+    await store.close()
+
+
 async def test_of_the_named_only_some_are_in_memory_at_a_time(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "spool.db", max_bytes=1 << 30, disk_reserve_bytes=0)
     small = [SpoolRecord("a", Message(f"s{number}", b"x")) for number in range(2 * AT_ONCE)]
