@@ -58,7 +58,7 @@ def difference(before: Graph, after: Graph) -> tuple[Edit, ...]:
 
 
 def _changes(before: Metadata, after: Metadata) -> Metadata:
-    changed = {key: value for key, value in after.items() if key not in before or not _same(before[key], value)}
+    changed = {key: value for key, value in after.items() if not _same(before.get(key), value)}  # a null is nothing
     return {**{key: None for key in before if key not in after}, **changed}
 
 

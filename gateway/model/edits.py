@@ -272,8 +272,10 @@ def _inverse_of_group(edit: AddGroup | RemoveGroup | RenameGroup | ChangeGroup, 
 
 
 def as_edit(group: Metadata) -> AddGroup:
-    """The edit that makes this group."""
-    return AddGroup(str(group.get("name")), tuple(g.members(group)), group.get("metadata") or g.NO_METADATA)
+    """The edit that makes this group. A node that is named twice is in it once."""
+    return AddGroup(
+        str(group.get("name")), tuple(dict.fromkeys(g.members(group))), group.get("metadata") or g.NO_METADATA
+    )
 
 
 def iips_at(graph: Graph, tgt: PortRef) -> tuple[Edit, ...]:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.model.difference import describe, difference
+from gateway.model.edits import apply_edits
 from gateway.model.graph import Edge, Export, Graph, Iip, Node
 from gateway.model.port import PortRef
 
@@ -43,6 +44,20 @@ def test_what_is_another_value_in_json_is_another_everywhere(one: Any, other: An
         "+ grou",
         "~ prop",
     ]
+
+
+def test_a_graph_that_was_applied_is_no_difference_any_more() -> None:
+    """Nor is what no edit can bring: a node twice in a group, a null in metadata."""
+    nothing = {"m": None}
+    wanted = Graph(
+        nodes=(Node("a", "X", nothing), B),
+        order=(Edge(OUT, IN, nothing),),
+        groups=({"name": "g", "nodes": ["a", "b", "a"]},),
+        properties=nothing,
+    )
+    for before in (Graph(), Graph(nodes=(A, B), order=(Edge(OUT, IN),)), with_value(1)):
+        reached = apply_edits(before, difference(before, wanted))
+        assert changes(reached, wanted) == []
 
 
 def test_the_order_of_keys_is_no_difference() -> None:
