@@ -218,7 +218,8 @@ class FbpSession:
         others = sum(trace.room for other, trace in self._traces.items() if other != graph_id)
         if others + room > LARGEST_BUFFER_BYTES:
             left = LARGEST_BUFFER_BYTES - others
-            raise GraphError(graph_id, f"no room for a trace of {room} bytes beside your others, only {left}: stop one")
+            why = f"{graph_id}: no room for a trace of {room} bytes beside your others, only {left}: stop one"
+            return [*gone, error("trace", why, request.request_id)]
         self._traces[graph_id] = Trace(room)
         size = {} if wanted is None else {"buffersize": room}
         reply = Reply("trace", "start", {"graph": graph_id, **size}, request.request_id)

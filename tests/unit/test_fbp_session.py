@@ -465,10 +465,13 @@ def test_all_traces_of_a_client_share_the_room_of_one() -> None:
         ("network", "start", {}),
         ("network", "debug", {"enable": True}),
         ("trace", "start", {}),
+        ("trace", "start", {"buffersize": 1 << 20}),
     ],
 )
 def test_nothing_is_kept_of_graphs_that_are_no_more(protocol: str, command: str, payload: dict[str, Any]) -> None:
     client = Client()
+    client.runtime.held["full"] = Held(WIRED)
+    client.say("trace", "start", {"graph": "full", "buffersize": 15 << 18})
     ends = {"src": {"node": "a", "port": "out"}, "tgt": {"node": "b", "port": "in"}}
     for name in ("watched", "traced"):
         client.runtime.held[name] = Held(WIRED)
