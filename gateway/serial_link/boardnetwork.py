@@ -84,9 +84,11 @@ class BoardNetwork:
         return dict(self._graph.names.nodes) if self._graph.names is not None else {}
 
     def leaves(self, profile: BoardProfile) -> bool:
-        """Whether it is this graph that the connection leaves on the board, if any: no other, and no half of one."""
+        """Whether it is this graph that the connection leaves on the board, if any: no other, no half of one, and running."""
+        if self._own is not None or self._graph.is_stopped:
+            return False
         is_first = self._graph.profile is self._first  # then we put nothing there that a pairing does not know of
-        return self._own is None and (is_first or self._graph.profile.graph == profile.graph)
+        return is_first or self._graph.profile.graph == profile.graph
 
     # -- what the connection does ----------------------------------------------------------------------------------
 
@@ -173,14 +175,20 @@ class BoardNetwork:
 
     @contextmanager
     def _to_the_other(self) -> Iterator[None]:
-        """When this is broken off, nobody knows what runs: the graph before shall, soon. Else no other is to come any more."""
+        """As ``_to_the_end``. When it succeeds, no other graph is to come any more."""
+        with self._to_the_end():
+            yield
+        self._own = None
+
+    @contextmanager
+    def _to_the_end(self) -> Iterator[None]:
+        """When this is broken off, nobody knows what runs: the graph before shall, soon."""
         before = self._graph.profile
         try:
             yield
         except (RequestTimeout, TransportDown, asyncio.CancelledError):
             self.give_back(self._own or before)
             raise
-        self._own = None
 
     def give_back(self, profile: BoardProfile) -> None:
         """Something else runs, or may run: run this graph again, from its beginning, soon."""
@@ -197,12 +205,13 @@ class BoardNetwork:
         """Start it again, from the graph's beginning."""
         async with self._changing():
             self._reporting.hold()
-            try:
-                await self._graph.start()
-            finally:
-                if self._connection.is_in_step:
-                    self._reporting.hear()
-            await self._graph.inspect(self._inspected)
+            with self._to_the_end():
+                try:
+                    await self._graph.start()
+                finally:
+                    if self._connection.is_in_step:
+                        self._reporting.hear()
+                await self._graph.inspect(self._inspected)
         self._connection.runs()
 
     async def set_io(self, kind: int, pin: int, value: int) -> None:

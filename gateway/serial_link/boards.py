@@ -215,7 +215,7 @@ class Boards:
                 board = self._boards[new.record.id] = self._board(new.record, new.profile)
             else:
                 board.change(new.record, new.profile)
-                board.status.begin_anew()
+                board.begin_anew()
             tell_paired(new, board.participant)
             self._on_change()
             if before is not None:

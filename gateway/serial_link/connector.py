@@ -104,6 +104,10 @@ class BoardConnector:
         if self._session is not None:
             self._session.record = record
 
+    def leave_alone(self) -> None:
+        """What the last connection left on the board stays."""
+        self._runs_another = False
+
     @property
     def session(self) -> BoardSession | None:
         """The connection, while there is one."""

@@ -45,6 +45,12 @@ class RegisteredBoard:
         if self.connector is not None:
             self.connector.change(record, profile)
 
+    def begin_anew(self) -> None:
+        """It was paired again. One that is watched from now on is left alone, whatever we left on it before."""
+        self.status.begin_anew()
+        if self.connector is not None and not self.record.managed:
+            self.connector.leave_alone()
+
     def entry(self) -> dict[str, Any]:
         """The stable shape of ``gateway devices --json``."""
         ports = {"ports": _port_entries(self.participant), "counters": self.status.counted()}

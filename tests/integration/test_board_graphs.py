@@ -31,7 +31,8 @@ from gateway.model.participant import DeviceState
 from gateway.model.port import PortRef
 from gateway.serial_link.boardgraphs import BoardGraphs
 from gateway.serial_link.boards import Boards
-from gateway.serial_link.codec import W8_04, W8_06, W10, Wire
+from gateway.serial_link.codec import W8_04, W8_06, W10, Command, Wire
+from gateway.serial_link.commandformat import CommandKind
 from gateway.serial_link.connector import BoardConnector
 from gateway.serial_link.device_file import GRAPH_JSON
 from gateway.serial_link.pairing import PairRequest, Text
@@ -246,6 +247,51 @@ async def test_a_board_that_falls_silent_at_the_end_of_an_edit_gets_its_own_grap
         await soon(lambda: it.kinds() == ["Forward"] and it.boards.status()[0]["state"] == DeviceState.RUNNING)
         assert await it.echoes(session, 7) == 7
         assert it.stored() == parse(LOOP_GRAPH, "")
+
+
+@WIRES
+@pytest.mark.parametrize("way", ["only stopped", "started half"])
+async def test_a_board_that_keeps_what_runs_is_not_left_stopped_nor_half_started(
+    tmp_path: Path, wire: Wire, way: str
+) -> None:
+    async with bench(tmp_path, TWO, wire=wire) as it:
+        await it.boards.set("attic", "keep_running", "true")
+        with suppress(ConnectionLost):
+            async with it.connector.connect() as session:
+                await session.network.stop()
+                if way == "started half":
+                    await start_broken_off(it, session)
+                session.lose("the line is cut")
+        async with it.connector.connect() as session:
+            assert await it.echoes(session, 7) == 7
+
+
+async def start_broken_off(it: Bench, session: BoardSession) -> None:
+    """Have the board's network started, and cut the line when its nodes are there and nothing else is."""
+
+    async def cut(unit: Command) -> Command:
+        answer = await ask(unit)
+        if unit.kind == CommandKind.CREATE_COMPONENT and it.kinds() == ["Forward"] * 2:
+            session.lose("the line is cut")
+        return answer
+
+    ask = session._conversation.ask
+    session._conversation.ask = cut  # type: ignore[method-assign]
+    with pytest.raises(ConnectionLost):
+        await session.network.start()
+
+
+async def test_a_board_that_is_watched_from_now_on_is_left_alone_whatever_was_on_trial_on_it(tmp_path: Path) -> None:
+    async with bench(tmp_path) as it:
+        with suppress(ConnectionLost):
+            async with it.connector.connect() as session:
+                await it.graphs.try_out(it.id, parse(LOOP_GRAPH + "extra(Forward)\n", ""))
+                session.lose("the line is cut")
+        (record,) = it.boards.records()
+        graph, firmware = Text("device.fbp", LOOP_GRAPH), Text("components.json", components())
+        await it.boards.pair(PairRequest(path=record.path, graph=graph, components=firmware, upload=False))
+        async with it.connector.connect():
+            assert it.kinds() == ["Forward"] * 2
 
 
 async def test_an_upload_ends_with_its_connection_and_leaves_the_turn_to_others(tmp_path: Path) -> None:
