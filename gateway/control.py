@@ -20,12 +20,9 @@ import msgspec
 
 from gateway.config.places import is_aside
 from gateway.errors import EXIT_FAILED, EXIT_USAGE, Conflict, GatewayError
-from gateway.files import make_private_directory
+from gateway.files import LARGEST_REQUEST, make_private_directory
 
 log = logging.getLogger(__name__)
-
-LONGEST_LINE = 1 << 20
-"""Bytes of one request; a longer one ends the conversation."""
 
 SERVICE_DIRECTORY = "RUNTIME_DIRECTORY"
 """Set by a service manager that made the directory of the socket."""
@@ -49,7 +46,7 @@ class ControlServer:
             bound = self._bound()
         except OSError as exc:
             raise Conflict(f"control socket {self._path}: {exc.strerror}") from exc
-        server = await asyncio.start_unix_server(self._client, sock=bound, limit=LONGEST_LINE)
+        server = await asyncio.start_unix_server(self._client, sock=bound, limit=LARGEST_REQUEST)
         try:
             yield
         finally:
@@ -109,7 +106,7 @@ class ControlServer:
 
 
 async def _line(reader: asyncio.StreamReader) -> bytes:
-    """The request; nothing where it is longer than allowed."""
+    """The request; nothing where it is longer than ``LARGEST_REQUEST``, which ends the conversation."""
     try:
         return await reader.readline()
     except ValueError:

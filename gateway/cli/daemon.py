@@ -15,10 +15,12 @@ import click
 from gateway.cli.common import Here
 from gateway.config.places import Places, find_places, is_aside
 from gateway.errors import EXIT_UNREACHABLE, Conflict, GatewayError, TransportDown
-from gateway.files import is_private
+from gateway.files import LARGEST_REQUEST, is_private
 
 CONNECT_TIMEOUT_S = 5.0
 ROOT = 0
+
+ENDED = "the daemon ended in the middle of its answer"
 
 
 class DaemonError(GatewayError):
@@ -66,14 +68,19 @@ def ask(here: Here, op: str, *, timeout_s: float | None = 30.0, **params: Any) -
     path = find_daemon(here)
     if path is None:
         raise TransportDown("daemon", f"no gateway runs on {here.places.state}; start it with: gateway run")
+    request = json.dumps({"op": op, **params}).encode() + b"\n"
+    if len(request) > LARGEST_REQUEST:
+        raise GatewayError(f"this would be a request of more than {LARGEST_REQUEST} bytes to the daemon")
     with closing(_connect(path)) as connection:
         connection.settimeout(timeout_s)
-        connection.sendall(json.dumps({"op": op, **params}).encode() + b"\n")
         with connection.makefile("rb") as lines:
             try:
+                connection.sendall(request)
                 yield from _items(lines)
             except TimeoutError:
                 raise DaemonError(f"the daemon gave no answer within {timeout_s:.0f} s", EXIT_UNREACHABLE) from None
+            except ConnectionError:
+                raise DaemonError(ENDED, EXIT_UNREACHABLE) from None
 
 
 def _items(lines: Any) -> Iterator[Any]:
@@ -85,7 +92,7 @@ def _items(lines: Any) -> Iterator[Any]:
             raise DaemonError(reply["error"], reply.get("exit", 1))
         else:
             return
-    raise DaemonError("the daemon ended in the middle of its answer", EXIT_UNREACHABLE)
+    raise DaemonError(ENDED, EXIT_UNREACHABLE)
 
 
 def ask_one(here: Here, op: str, **params: Any) -> Any:

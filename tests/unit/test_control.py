@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from gateway.cli.common import Here
-from gateway.cli.daemon import find_daemon
+from gateway.cli.daemon import ask_one, find_daemon
 from gateway.config.places import Places, find_places
 from gateway.control import ControlServer
-from gateway.errors import EXIT_FAILED, Conflict
+from gateway.errors import EXIT_FAILED, EXIT_UNREACHABLE, Conflict, GatewayError
 
 
 async def broken(request: dict[str, Any]) -> AsyncIterator[Any]:
@@ -49,6 +49,40 @@ async def test_a_request_that_fails_unexpectedly_is_answered(tmp_path: Path) -> 
         assert item == {"item": 1}
         assert (error["exit"], "no such number" in error["error"]) == (EXIT_FAILED, True)
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+async def echo(request: dict[str, Any]) -> AsyncIterator[Any]:
+    yield len(request["text"])
+
+
+async def test_a_request_may_be_as_long_as_a_graph_and_a_longer_one_is_refused_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = find_places({}, is_root=False, home=tmp_path, state_dir=str(tmp_path))
+    here = Here(places)
+
+    def asked(length: int) -> Any:
+        return ask_one(here, "echo", text="\u00e9" * length)
+
+    async with ControlServer(places.socket, {"echo": echo}).listening():
+        assert await asyncio.to_thread(asked, 1 << 20) == 1 << 20
+        monkeypatch.setattr("gateway.cli.daemon.LARGEST_REQUEST", 1000)
+        with pytest.raises(GatewayError, match="a request of more than"):
+            await asyncio.to_thread(asked, 1000)
+
+
+async def test_a_daemon_that_ends_while_it_is_asked_is_said_to_have_ended(tmp_path: Path) -> None:
+    """A pipe that breaks is no reader who has seen enough: nothing was done, and the exit code tells."""
+    places = find_places({}, is_root=False, home=tmp_path, state_dir=str(tmp_path))
+    places.socket.parent.mkdir(parents=True, exist_ok=True)
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.abort()
+
+    async with await asyncio.start_unix_server(hang_up, places.socket):
+        with pytest.raises(GatewayError, match="the daemon ended") as caught:
+            await asyncio.to_thread(ask_one, Here(places), "echo", text="x" * (1 << 20))
+    assert caught.value.exit_code == EXIT_UNREACHABLE
 
 
 async def test_the_group_of_a_service_may_use_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
