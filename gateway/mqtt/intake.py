@@ -72,7 +72,8 @@ class Intake:
     What is to be done outside is left in ``ready`` (deliveries to hand out), ``acks`` (packet ids to acknowledge) and
     ``strangers`` (topics nobody here subscribed to). ``dots_are_slashes`` is set for a broker that takes ``a.b`` and gives
     out ``a/b`` (RabbitMQ's MQTT plugin): there both are one topic. While ``catching_up``, all that comes is what the broker had
-    kept from before, whoever claims it when.
+    kept from before, whoever claims it when. What comes on one of ``ours``, topics on which the session speaks to itself, is for
+    no edge, however wide its filter is.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class Intake:
         self.strangers: set[str] = set()
         self.dots_are_slashes = False
         self.catching_up = False
+        self.ours: frozenset[bytes] = frozenset()
         self._epoch = epoch
         self._instance = instance
         self._new_id = new_id
@@ -201,6 +203,8 @@ class Intake:
 
     def _find(self, topic: bytes) -> _Route:
         text = topic.decode("utf-8", "replace")
+        if topic in self.ours:
+            return text, "", ()
         found = [self._exact[text]] if text in self._exact else []
         found += [entry for pattern, entry in self._patterns.items() if matches(pattern, text)]
         if self.dots_are_slashes:
@@ -217,10 +221,12 @@ class Intake:
         return tuple(entry for entry in candidates if entry.number in numbers) or candidates
 
     def _unwanted(self, topic: str, incoming: Incoming) -> None:
-        if self._claiming:
+        is_ours = incoming.topic in self.ours
+        if self._claiming and not is_ours:
             self._unclaimed.append(incoming)
             return
-        self.strangers.add(topic)
+        if not is_ours:
+            self.strangers.add(topic)
         if incoming.mid:
             self.acks.append(incoming.mid)
 

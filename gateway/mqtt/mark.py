@@ -22,8 +22,8 @@ MARK_AGAIN_S = 15.0
 
 
 class Mark:
-    """One epoch's. ``topic`` is the canary's: it is known to be allowed. ``submit`` publishes; ``handlers`` are those of the
-    consuming connection.
+    """One epoch's. ``topic`` is the canary's: it is known to be allowed, and one of the intake's own. ``submit`` publishes;
+    ``handlers`` are those of the consuming connection.
     """
 
     def __init__(
@@ -40,8 +40,6 @@ class Mark:
         self._intake, self._handlers, self._submit = intake, handlers, submit
         self._timer: asyncio.TimerHandle | None = None
         self._may_be_lost = True
-        self._away = 0
-        """How many of it are under way."""
 
     async def put(self, connection: Connection) -> None:
         """Put it there if the broker had kept our session. Until it comes back, ``intake`` is catching up."""
@@ -65,7 +63,6 @@ class Mark:
         # Not while nothing comes at all: then none is missing, and a broker that may give us nothing would gather them.
         if self._may_be_lost and not self._intake.crowded:
             self._may_be_lost = False
-            self._away += 1
             self._submit(self._target, self._message, self._told)
         self._timer = asyncio.get_running_loop().call_later(MARK_AGAIN_S, self._send)
 
@@ -73,26 +70,22 @@ class Mark:
         self._may_be_lost = self._may_be_lost or problem is not None
 
     def _looking_for_it(self, connection: Connection) -> Callable[[Incoming], None]:
-        topic = self._target.name.encode()
-        topics = (topic, topic.replace(b".", b"/"))  # as RabbitMQ's plugin gives it out
+        ours = self._intake.ours
 
         def arrived(incoming: Incoming) -> None:
-            if incoming.topic not in topics:
+            if incoming.topic not in ours:
                 self._may_be_lost = True
                 self._intake.arrived(incoming)
                 return
             if incoming.mid:  # a late canary has none
                 self._intake.acks.append(incoming.mid)
             if incoming.payload == self._message.body:  # else it is one of an earlier session
-                self._away -= 1
                 self._caught_up(connection)
 
         return arrived
 
     def _caught_up(self, connection: Connection) -> None:
         self.end()
-        if self._intake.catching_up:
-            self._intake.catching_up = False
-            connection.forget(self._target.name)
-        if self._away <= 0:  # else one is still to come that is no message for an edge
-            self._handlers.published = self._intake.arrived
+        self._intake.catching_up = False
+        self._handlers.published = self._intake.arrived  # where another copy of it is for nobody
+        connection.forget(self._target.name)

@@ -79,6 +79,8 @@ class MqttSession:
         )
         self.in_handlers = Handlers(self._intake.arrived, lambda mid, code: None, self._lost, self._look)
         self._canary_topic = f"gateway/{settings.instance}/canary/{_level(settings.client_id)}.1"
+        topic = self._canary_topic.encode()
+        self._intake.ours = frozenset((topic, topic.replace(b".", b"/")))
         self._mark = Mark(self._canary_topic, settings.instance, self._intake, self.in_handlers, self._outbox.submit)
 
     # -- what a session is -----------------------------------------------------------------------------------------

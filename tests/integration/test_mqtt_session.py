@@ -174,6 +174,25 @@ async def test_overlapping_filters_give_each_source_one_copy(mosquitto: Mosquitt
         await taker.stays_at(0)
 
 
+@pytest.mark.parametrize("version", ["3.1.1", "5"])
+async def test_what_we_send_to_ourselves_is_nothing_for_an_edge_however_wide_its_filter(
+    mosquitto: Mosquitto, unique: str, version: Literal["3.1.1", "5"]
+) -> None:
+    """A broker may give a copy for each filter that matches. To a session that it has kept we send more than the canary."""
+    everything, fence = mqtt(f"gateway/{unique}/#"), mqtt(f"gateway/{unique}/fence")
+    connector = MqttConnector(settings_for(mosquitto.port, unique, version=version))
+    bodies = [b"1", b"2", b"3"]
+    for body in bodies:
+        async with connector.connect() as session, taking(session) as taker:
+            await session.subscribe(everything, 10)
+            await session.publish(fence, message("m", body))  # behind what we sent to ourselves
+            while body not in taker.bodies:
+                await taker.until(len(taker.got) + 1)
+            assert set(taker.bodies) <= set(bodies)
+            for delivery in taker.got:
+                session.settle_soon(delivery, Outcome.ACCEPTED)
+
+
 @pytest.mark.parametrize("topic", ["", "a/+", "#", "a\0b"])
 async def test_an_impossible_topic_is_the_message_s_own_fault(mosquitto: Mosquitto, unique: str, topic: str) -> None:
     async with session_on(settings_for(mosquitto.port, unique)) as session:
