@@ -65,12 +65,12 @@ def _connect(path: Path) -> socket.socket:
 
 def ask(here: Here, op: str, *, timeout_s: float | None = 30.0, **params: Any) -> Iterator[Any]:
     """The items of one answer. ``TransportDown`` with the remedy when no daemon runs."""
-    path = find_daemon(here)
-    if path is None:
-        raise TransportDown("daemon", f"no gateway runs on {here.places.state}; start it with: gateway run")
     request = json.dumps({"op": op, **params}).encode() + b"\n"
     if len(request) > LARGEST_REQUEST:
         raise GatewayError(f"this would be a request of more than {LARGEST_REQUEST} bytes to the daemon")
+    path = find_daemon(here)
+    if path is None:
+        raise TransportDown("daemon", f"no gateway runs on {here.places.state}; start it with: gateway run")
     with closing(_connect(path)) as connection:
         connection.settimeout(timeout_s)
         with connection.makefile("rb") as lines:
