@@ -13,9 +13,9 @@ from dataclasses import dataclass
 TICK_S = 0.004
 """How often ports are read that speak without a pause: so much later a reading is taken, at most."""
 
-CLOSE_S = 0.002
 MANY = 16
-"""So many reads in a row, each so soon after the one before, are speaking without a pause: more than 500 a second."""
+WINDOW_S = 0.032
+"""More reads than that in so long are speaking without a pause: more than 500 a second."""
 
 ANSWER_S = 0.01
 """After a write what comes is an answer, however many reads it takes: a UART without a buffer brings it byte by byte."""
@@ -34,9 +34,9 @@ Read = Callable[[], int]
 class _Port:
     fd: int
     read: Read
-    last: float = float("-inf")
-    close: int = 0
-    """Reads in a row that came close to each other."""
+    since: float = float("-inf")
+    reads: int = 0
+    """Since then; no more than ``WINDOW_S`` ago."""
     quiet: int = 0
     written: float = float("-inf")
 
@@ -64,7 +64,7 @@ class Pace:
         """An answer is awaited: what comes next is not kept waiting."""
         port = self._ports.get(fd)
         if port is not None:
-            port.close = 0
+            port.reads = 0
             port.written = self._loop.time()
             self._watch_again(port)
 
@@ -74,13 +74,15 @@ class Pace:
             self._loop.remove_reader(fd)
 
     def _readable(self, port: _Port) -> None:
-        now, before = self._loop.time(), port.last
-        port.last = now
-        taken = port.read()
-        is_close = now - before < CLOSE_S and now - port.written > ANSWER_S and taken < PIECE
-        port.close = port.close + 1 if is_close else 0
-        if port.close >= MANY and self._ports.get(port.fd) is port:
-            port.close = port.quiet = 0
+        now, taken = self._loop.time(), port.read()
+        if taken >= PIECE or now - port.written <= ANSWER_S:
+            port.reads = 0
+            return
+        if port.reads == 0 or now - port.since > WINDOW_S:
+            port.since, port.reads = now, 0
+        port.reads += 1
+        if port.reads > MANY and self._ports.get(port.fd) is port:
+            port.reads = port.quiet = 0
             self._loop.remove_reader(port.fd)
             self._by_clock[port.fd] = port
             self._tick_later()

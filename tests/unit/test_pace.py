@@ -8,9 +8,9 @@ from typing import Any, cast
 
 import pytest
 
-from gateway.serial_link.pace import ANSWER_S, CLOSE_S, MANY, PIECE, QUIET_TICKS, TICK_S, Pace
+from gateway.serial_link.pace import ANSWER_S, MANY, PIECE, QUIET_TICKS, TICK_S, WINDOW_S, Pace
 
-SOON_S = CLOSE_S / 4
+SOON_S = WINDOW_S / MANY / 4
 RARELY_S = 0.02
 
 
@@ -116,7 +116,7 @@ def test_who_speaks_rarely_is_read_at_once_for_ever(loop: Loop, line: Line) -> N
 def test_a_short_burst_is_read_at_once(loop: Loop, line: Line) -> None:
     for _ in range(5):
         line.speak(MANY, SOON_S)
-        loop.now += RARELY_S
+        loop.now += WINDOW_S
     assert [taken for _, taken in line.reads] == [10] * MANY * 5
     assert line.is_watched
 
@@ -133,6 +133,13 @@ def test_who_speaks_without_a_pause_is_read_by_the_clock_and_not_later_than_a_ti
     assert all(
         after - before <= TICK_S + SOON_S for (before, _), (after, _) in zip(line.reads, line.reads[1:], strict=False)
     )
+
+
+def test_reads_that_come_unevenly_count_as_well(loop: Loop, line: Line) -> None:
+    while line.is_watched and len(line.reads) < 100:
+        line.speak(3, SOON_S)
+        loop.now += WINDOW_S / 8
+    assert not line.is_watched
 
 
 def test_who_falls_silent_is_watched_again_and_the_clock_stands_still(loop: Loop, line: Line) -> None:
