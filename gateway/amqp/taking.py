@@ -158,7 +158,11 @@ class Taking:
             return source.name
         queue = f"gateway.{self._settings.instance}.tap.{secrets.token_hex(6)}"
         await self._client.declare_passing_queue(queue)
-        await self._client.bind(queue, source.name)
+        try:
+            await self._client.bind(queue, source.name)
+        except ChannelRefused:
+            await self._client.delete_queue(queue)  # each try makes one, and what nobody ever took from stays
+            raise
         return queue
 
     def consumer(

@@ -120,6 +120,17 @@ async def test_an_outport_is_taken_from_by_a_queue_that_fills_while_we_are_away(
         await session.settle(delivery, Outcome.ACCEPTED)
 
 
+async def test_listening_to_an_exchange_that_is_not_there_leaves_no_queue_behind_at_every_try(
+    session: AmqpSession, outside: AbstractChannel, unique: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.amqp.taking.secrets.token_hex", lambda size: unique)
+    missing = amqp_exchange(f"{unique}missing")
+    await session.subscribe(missing, 10)
+    assert "no exchange" in session.not_taken[missing]
+    await session.unsubscribe(missing)
+    assert await gone(outside, f"gateway.test.tap.{unique}")
+
+
 async def test_names_may_hold_what_rabbitmq_allows(session: AmqpSession, unique: str) -> None:
     """The client library's own checks would refuse these."""
     name = f"{unique}gateway.hier.größe.out->lampe (2).an" + "x" * 100
