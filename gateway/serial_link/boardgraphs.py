@@ -43,7 +43,7 @@ class BoardGraphs:
             parsed = parse_board_graph(graph.text, graph.source)
             with found_in(graph.source):
                 profile = self._profile(record.id, parsed)
-            before, kept = session.network.profile, self._boards.profile(record.id).graph
+            before, kept = session.network.wanted, self._boards.profile(record.id).graph
             try:
                 await session.network.upload(profile, on_step)
             except (DeviceRefused, GraphError) as exc:

@@ -70,9 +70,9 @@ class BoardNetwork:
         """What it shall run again, whatever runs: another graph was on trial, or a change was broken off."""
 
     @property
-    def profile(self) -> BoardProfile:
-        """The graph that runs, and the firmware."""
-        return self._graph.profile
+    def wanted(self) -> BoardProfile:
+        """The graph that runs, or the one that shall again and does not yet; and the firmware."""
+        return self._own or self._graph.profile
 
     @property
     def is_running(self) -> bool:
@@ -97,7 +97,7 @@ class BoardNetwork:
         stays = is_same and self._graph.is_known and self._own is None
         if not stays and (self._own is not None or not await self._take_what_runs()):
             self._status.enter(DeviceState.UPLOADING)
-            profile = self._own or self._graph.profile
+            profile = self.wanted
             await self._graph.upload(profile)
             self._has_again(profile)
             self._status.counters.uploads += 1

@@ -562,6 +562,23 @@ async def test_an_edit_that_comes_before_the_graph_on_trial_has_gone_is_not_undo
         assert it.stored() == parse(INVERTED, "")
 
 
+async def test_an_upload_that_can_not_be_kept_brings_no_graph_back_whose_trial_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with bench(tmp_path) as it, it.connector.connect() as session:
+
+        async def full(*what: object) -> None:
+            raise GatewayError("no space left on device")
+
+        monkeypatch.setattr(it.boards, "keep_graph", full)
+        await it.graphs.try_out(it.id, parse(TWO, ""))
+        it.graphs.give_back(it.id)
+        with pytest.raises(GatewayError, match="no space"):
+            await it.graphs.upload("attic", Text("inverted.fbp", INVERTED))
+        async with session.network.turn:  # whoever waited for it has had it
+            assert it.kinds() == ["Forward"]
+
+
 async def test_a_watched_board_is_not_edited_until_it_is_given_a_graph(tmp_path: Path) -> None:
     async with bench(tmp_path, upload=False) as it, it.connector.connect() as session:
         with pytest.raises(GatewayError, match="gateway upload attic"):
