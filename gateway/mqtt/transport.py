@@ -282,10 +282,11 @@ class MqttSession:
     def _lost(self, down: TransportDown) -> None:
         """Either connection is gone: so is the session."""
         if self._down is None:
-            self.end(self._judge(down))
+            judged = self._judge(down)
+            self.end(judged)
             for connection in (self._outgoing, self._consuming):
                 if connection is not None:
-                    connection.close(politely=False)
+                    connection.fail(judged)  # who waits for an answer on the other one hears of it
 
     def end(self, down: TransportDown) -> None:
         """Nothing more comes or goes, for this reason."""

@@ -6,10 +6,14 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from gateway.errors import TransportDown
+import pytest
+
+from gateway.errors import ConnectionLost, TransportDown
+from gateway.model.address import mqtt
 from gateway.mqtt.client import Connection, Handlers
 from gateway.mqtt.packets import PINGREQ
 from gateway.mqtt.settings import MqttSettings
+from gateway.mqtt.transport import MqttSession
 
 KEEPALIVE_S = 8
 ACCEPTED, PINGRESP = b"\x20\x02\x00\x00", b"\xd0\x00"
@@ -62,14 +66,16 @@ class Broker(asyncio.Transport):
         self.aborted = True
 
 
+SETTINGS = MqttSettings("127.0.0.1", 1883, client_id="den", instance="den", keepalive_s=KEEPALIVE_S)
+
+
 class Talk:
     """An accepted connection, and why it was lost."""
 
-    def __init__(self) -> None:
+    def __init__(self, handlers: Handlers | None = None) -> None:
         self.lost: list[TransportDown] = []
-        handlers = Handlers(lambda incoming: None, lambda mid, code: None, self.lost.append, lambda: None)
-        settings = MqttSettings("127.0.0.1", 1883, client_id="den", instance="den", keepalive_s=KEEPALIVE_S)
-        self.connection = Connection(settings, "3.1.1", "den", handlers)
+        own = Handlers(lambda incoming: None, lambda mid, code: None, self.lost.append, lambda: None)
+        self.connection = Connection(SETTINGS, "3.1.1", "den", handlers or own)
         self.broker = Broker()
         self.connection.connection_made(self.broker)
         self.accepted = self.connection.begin(clean=True, will=None)
@@ -137,3 +143,18 @@ def test_who_does_not_read_pings_all_the_same_and_is_not_given_up_by_itself() ->
         assert it.lost == []
 
     talk(full)
+
+
+def test_who_waits_for_a_subscription_hears_at_once_that_the_other_connection_of_the_session_is_lost() -> None:
+    async def lost(it: Talk, clock: Clock) -> None:
+        session = MqttSession(1, SETTINGS, lambda down: down, lambda: False)
+        outgoing, incoming = Talk(session.out_handlers), Talk(session.in_handlers)
+        session.use(outgoing.connection, incoming.connection)
+        subscribing = asyncio.create_task(session.subscribe(mqtt("hall/temp"), 10))
+        await asyncio.sleep(0)
+        outgoing.connection.connection_lost(None)
+        with pytest.raises(ConnectionLost, match="closed the connection"):
+            await subscribing
+        assert incoming.broker.aborted
+
+    talk(lost)
