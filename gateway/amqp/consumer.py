@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from gateway.amqp import frames
 from gateway.amqp.streams import Place, stream_offset
@@ -66,7 +67,10 @@ class Consumer(Channel):
         """Take no more. What was delivered may still be settled."""
         if self.open and self.taking:
             self.taking = False
-            await self.call(frames.BASIC_CANCEL, frames.cancel_arguments(self._consumer_tag), frames.BASIC_CANCEL_OK)
+            with suppress(ChannelRefused):  # the broker has ended it, all the more
+                await self.call(
+                    frames.BASIC_CANCEL, frames.cancel_arguments(self._consumer_tag), frames.BASIC_CANCEL_OK
+                )
         self._left = True
 
     def settle(self, tag: int, outcome: Outcome) -> None:

@@ -186,6 +186,28 @@ async def test_a_consumer_that_could_not_begin_has_not_ended_its_caller_is_told(
         assert ended == []
 
 
+async def test_a_consumer_that_the_broker_ends_while_it_leaves_has_left() -> None:
+    """As for what it kept too long: whoever wants nothing from there any more has what he wants."""
+    consumer = Consumer(
+        Wire(asyncio.get_running_loop()),
+        1,
+        amqp_queue("gateway.q"),
+        "gateway.q",
+        lambda consumer, content: None,
+        lambda consumer, reason: None,
+    )
+    taking = asyncio.ensure_future(consumer.take(5))
+    for name in (frames.CHANNEL_OPEN_OK, frames.BASIC_QOS_OK, frames.BASIC_CONSUME_OK):
+        await asyncio.sleep(0)
+        consumer.receive(frames.METHOD, method_payload(name))
+    await taking
+    leaving = asyncio.ensure_future(consumer.leave())
+    await asyncio.sleep(0)
+    consumer.receive(frames.METHOD, method_payload(frames.CHANNEL_CLOSE, (406).to_bytes(2, "big") + b"\2no\0\0\0\0"))
+    await leaving
+    assert not consumer.open
+
+
 def method_payload(name: frames.Method, arguments: bytes = b"") -> bytes:
     """A method as the broker sends it, without its frame."""
     return frames.method(1, name, arguments)[7:-1]
