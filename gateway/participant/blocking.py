@@ -221,7 +221,8 @@ class Engine:
         """
         self._unwanted = True
         if self._loop is not None and self._stop is not None and not self._ended.is_set():
-            self._loop.call_soon_threadsafe(self._stop.set)
+            with suppress(RuntimeError):  # the loop has ended this very moment
+                self._loop.call_soon_threadsafe(self._stop.set)
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Until it has ended; whether it has."""

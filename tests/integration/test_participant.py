@@ -7,9 +7,10 @@ import json
 import sys
 import textwrap
 import threading
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import aio_pika
 import pytest
@@ -265,6 +266,23 @@ def test_a_wish_to_end_that_comes_while_it_starts_is_heeded() -> None:
     engine.stop()  # as a signal does that comes before the loop runs
     engine.start()
     assert engine.wait(WAIT_S)
+
+
+def test_a_wish_to_end_that_comes_while_it_ends_is_no_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of somebody who presses Ctrl-C twice."""
+    engine = Engine([Participant({"component": "Late"}, "late")], "mqtt://127.0.0.1:1", make_broker)
+    to_its_end, said = asyncio.run, list[str]()
+
+    def run_and_stop(main: Coroutine[Any, Any, None]) -> None:
+        to_its_end(main)
+        engine.stop()
+        said.append("again")
+
+    monkeypatch.setattr("gateway.participant.blocking.asyncio.run", run_and_stop)
+    engine.stop()
+    engine.start()
+    assert engine.wait(WAIT_S)
+    assert said == ["again"]
 
 
 async def test_what_was_sent_while_the_broker_was_away_arrives_when_it_is_back(
