@@ -7,8 +7,8 @@ graph before again when it is opened. Who hangs up between waits until it is rep
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeAlias
 
 from gateway.errors import ConnectFailed, DeviceRefused, GatewayError, GraphError, TransportDown, found_in
@@ -111,8 +111,11 @@ class BoardGraphs:
                 f" gateway upload {record.role} GRAPH"
             )
 
-    def _turn(self, board_id: str) -> asyncio.Lock:
-        return self._turns.setdefault(board_id, asyncio.Lock())
+    @asynccontextmanager
+    async def _turn(self, board_id: str) -> AsyncIterator[None]:
+        async with self._turns.setdefault(board_id, asyncio.Lock()):
+            self._boards.find(board_id)  # raises for one that was unpaired meanwhile
+            yield
 
     def _profile(self, board_id: str, graph: Graph) -> BoardProfile:
         known, record = self._boards.profile(board_id), self._boards.record(board_id)

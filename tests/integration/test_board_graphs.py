@@ -579,6 +579,29 @@ async def test_an_upload_that_can_not_be_kept_brings_no_graph_back_whose_trial_i
             assert it.kinds() == ["Forward"]
 
 
+@pytest.mark.parametrize("way", ["upload", "edit", "try out"])
+async def test_who_waits_for_a_board_that_is_unpaired_meanwhile_is_told_so(tmp_path: Path, way: str) -> None:
+    async with bench(tmp_path) as it, it.connector.connect():
+        waiting: list[asyncio.Future[object]] = []
+
+        def step(done: int, total: int) -> None:
+            if waiting:
+                return
+            if way == "upload":
+                waiting.append(asyncio.ensure_future(it.graphs.upload("attic", Text("inverted.fbp", INVERTED))))
+            elif way == "edit":
+                waiting.append(asyncio.ensure_future(it.graphs.edit(it.id, parse(INVERTED, ""))))
+            else:
+                waiting.append(asyncio.ensure_future(it.graphs.try_out(it.id, parse(INVERTED, ""))))
+            waiting.append(asyncio.ensure_future(it.boards.unpair("attic")))
+
+        with suppress(NotFound):
+            await it.graphs.upload("attic", Text("two.fbp", TWO), step)
+        await waiting[1]
+        with pytest.raises(NotFound, match="no paired board"):
+            await waiting[0]
+
+
 async def test_a_watched_board_is_not_edited_until_it_is_given_a_graph(tmp_path: Path) -> None:
     async with bench(tmp_path, upload=False) as it, it.connector.connect() as session:
         with pytest.raises(GatewayError, match="gateway upload attic"):
