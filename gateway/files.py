@@ -52,8 +52,8 @@ def write_output(path: Path, data: bytes) -> None:
 LARGEST_TEXT = 16 << 20
 """Bytes of a file that is read whole; more is another sort of file, or one without end."""
 
-LARGEST_REQUEST = 4 * LARGEST_TEXT
-"""Bytes of a request to the daemon: a graph and a component map may be in it, with every letter spelled out."""
+LARGEST_REQUEST = 1 << 20
+"""Bytes of a request to the daemon, which does nothing else while it works on a graph: seconds, with thousands of nodes."""
 
 LARGEST_SECRETS = 64 << 10
 """Bytes of a file with a password, or with the secrets of clients."""

@@ -17,6 +17,7 @@ from gateway.cli.daemon import ask_one, find_daemon
 from gateway.config.places import Places, find_places
 from gateway.control import ControlServer
 from gateway.errors import EXIT_FAILED, EXIT_UNREACHABLE, Conflict, GatewayError
+from gateway.files import LARGEST_REQUEST
 
 
 async def broken(request: dict[str, Any]) -> AsyncIterator[Any]:
@@ -55,9 +56,7 @@ async def echo(request: dict[str, Any]) -> AsyncIterator[Any]:
     yield len(request["text"])
 
 
-async def test_a_request_may_be_as_long_as_a_graph_and_a_longer_one_is_refused_in_words(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_request_that_is_too_long_is_refused_in_words_and_what_just_fits_is_answered(tmp_path: Path) -> None:
     places = find_places({}, is_root=False, home=tmp_path, state_dir=str(tmp_path))
     here = Here(places)
 
@@ -65,10 +64,10 @@ async def test_a_request_may_be_as_long_as_a_graph_and_a_longer_one_is_refused_i
         return ask_one(here, "echo", text="\u00e9" * length)
 
     async with ControlServer(places.socket, {"echo": echo}).listening():
-        assert await asyncio.to_thread(asked, 1 << 20) == 1 << 20
-        monkeypatch.setattr("gateway.cli.daemon.LARGEST_REQUEST", 1000)
+        just = (LARGEST_REQUEST - 100) // len(r"\u00e9")
+        assert await asyncio.to_thread(asked, just) == just
         with pytest.raises(GatewayError, match="a request of more than"):
-            await asyncio.to_thread(asked, 1000)
+            await asyncio.to_thread(asked, LARGEST_REQUEST)
 
 
 async def test_a_daemon_that_ends_while_it_is_asked_is_said_to_have_ended(tmp_path: Path) -> None:
@@ -81,7 +80,7 @@ async def test_a_daemon_that_ends_while_it_is_asked_is_said_to_have_ended(tmp_pa
 
     async with await asyncio.start_unix_server(hang_up, places.socket):
         with pytest.raises(GatewayError, match="the daemon ended") as caught:
-            await asyncio.to_thread(ask_one, Here(places), "echo", text="x" * (1 << 20))
+            await asyncio.to_thread(ask_one, Here(places), "echo", text="x" * (LARGEST_REQUEST - 100))
     assert caught.value.exit_code == EXIT_UNREACHABLE
 
 
