@@ -141,16 +141,15 @@ def _record(
 
 
 def _files_of(record: DeviceRecord, request: PairRequest, paired: Paired) -> dict[str, bytes | None]:
-    """What the board's directory keeps; None: what it must keep no longer."""
-    files: dict[str, bytes | None] = {}
-    if paired.described is not None:
-        files[DESCRIPTION] = paired.described.document
+    """What the board's directory keeps; None: what it must keep no longer, of another firmware that was on it before."""
+    document = paired.described.document if paired.described is not None else None
+    files: dict[str, bytes | None] = {DESCRIPTION: document}
     if request.graph is not None:
         files[record.graph] = request.graph.text.encode()
     if paired.components is not None:
         files[COMPONENTS] = paired.components.text.encode()
-    elif paired.described is not None:
-        files[COMPONENTS] = None  # of another firmware, that was on the board before
+    elif document is not None:
+        files[COMPONENTS] = None
     return files
 
 

@@ -142,3 +142,16 @@ async def test_a_board_that_runs_our_graph_keeps_it_though_it_could_only_tell_of
         own = await registry.boards.pair(PairRequest(path=str(link)))
     assert (own["managed"], [port["name"] for port in own["ports"]]) == (False, ["fan", "temp"])
     assert own["forgotten"] == ["heat"]
+
+
+async def test_what_firmware_told_that_is_on_the_board_no_more_is_forgotten(tmp_path: Path) -> None:
+    registry, link = Registry(tmp_path / "state"), tmp_path / "tty"
+    stock = msgspec.structs.replace(request(link), ports={})
+    async with simulated(link):
+        await registry.boards.pair(stock)
+    async with simulated_ours(link, described(GRAPH, {"temp": TEMP})):
+        await registry.boards.pair(PairRequest(path=str(link)))
+    async with simulated(link):
+        paired = await registry.boards.pair(stock)
+    assert [port["scale"] for port in paired["ports"]] == [None, None]
+    assert {port["name"]: port for port in paired["ports"]} == ports_of(tmp_path / "state")
