@@ -22,7 +22,7 @@ from enum import StrEnum
 from functools import partial
 
 from gateway.library.components import OWN_TOOLS
-from gateway.supervise import Backoff, signal_name
+from gateway.supervise import Backoff, signal_name, to_the_end
 
 log = logging.getLogger(__name__)
 
@@ -132,8 +132,8 @@ class Processes:
         outdated, self._outdated = self._outdated, set()
         for role, child in list(self._children.items()):
             if role in outdated or self._wanted.get(role) != child.report.command:
-                del self._children[role]
                 await child.end(self._stop_grace_s)
+                del self._children[role]  # not before: who is cancelled in between ends all that are here
         for role, words in self._wanted.items():
             if role not in self._children:
                 report = ProcessReport(role, words)
@@ -218,6 +218,8 @@ class _Child:
                 code = await process.wait()
             finally:
                 self._signal_group(process.pid, signal.SIGKILL)  # what it left behind
+                if process.returncode is None:  # we were cancelled: nothing of it may be left to the loop's end
+                    await to_the_end(_ended(process), f"process:{self.report.role}:end")
             await asyncio.wait(readers, timeout=LAST_WORDS_S)
             for reader in readers:
                 reader.cancel()
@@ -261,6 +263,10 @@ class _Child:
     def _signal_group(pid: int, number: signal.Signals) -> None:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(pid, number)
+
+
+async def _ended(process: asyncio.subprocess.Process) -> None:
+    await process.wait()
 
 
 def resolve(words: Words) -> Words:

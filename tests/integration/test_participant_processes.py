@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -189,6 +190,40 @@ async def test_one_that_ends_by_itself_is_told_of_with_the_reason() -> None:
         run.all.want({"lamp": script("raise SystemExit(3)"), "hall": script(FOREVER)})
         await until("it failed twice", lambda: len(run.failures) >= 2)
     assert set(run.failures) == {("lamp", "ended with exit code 3")}
+
+
+@pytest.mark.parametrize("asked", [1, 2])
+async def test_one_that_takes_its_time_to_end_is_waited_for_when_all_end(asked: int) -> None:
+    stubborn = f"""
+import itertools, os, signal, sys
+asked = itertools.count(1)
+signal.signal(signal.SIGTERM, lambda *_: print('asked', flush=True) if next(asked) < {asked} else os._exit(0))
+print('up', flush=True)
+while True:
+    signal.pause()
+"""
+    async with children() as run:
+        run.all.want({"a": script(stubborn)})
+        await until("it is up", lambda: run.said("a", "up") == 1)
+        process = run.all._children["a"]._process
+        if asked == 2:
+            run.all.want({})
+            await until("it was asked to end", lambda: run.said("a", "asked") == 1)
+    assert process is not None
+    assert process.returncode == 0
+
+
+async def test_one_whose_keeper_is_cancelled_is_killed_and_waited_for() -> None:
+    async with children() as run:
+        run.all.want({"a": script(FOREVER)})
+        await until("it is up", lambda: run.said("a", "up") == 1)
+        child = run.all._children["a"]
+        process, keeper = child._process, child.task
+        assert keeper is not None
+        keeper.cancel()
+        await asyncio.wait({keeper})
+        assert process is not None
+        assert process.returncode == -signal.SIGKILL
 
 
 async def test_a_written_source_starts_its_processes_anew_and_no_others(tmp_path: Path) -> None:
