@@ -44,8 +44,9 @@ OUTWARD = (
 )
 INWARD = "{name}-cloud(Elsewhere) ORDER -> ORDER {name}-lamp(X)\n"
 
-BODY = b"x" * 4_000
+BODY = b"x" * 20_000
 MESSAGES = 400
+"""Together more than what a disk has that is nearly full, and what the spool's journal may have taken before."""
 
 
 @pytest.fixture(params=kinds())

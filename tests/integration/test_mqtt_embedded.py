@@ -25,6 +25,7 @@ from gateway.model.address import mqtt
 from gateway.model.message import Message, Outcome
 from gateway.mqtt.embedded import BrokerKind, EmbeddedBroker, embedded_broker
 from gateway.mqtt.transport import MqttConnector, settings_of
+from tests.support.gateway import embedded_on
 from tests.support.mosquitto import mosquitto_binary
 from tests.support.taker import taking
 
@@ -165,6 +166,7 @@ asyncio.run(main())
 
 
 async def test_it_ends_when_the_gateway_is_killed(tmp_path: Path) -> None:
+    embedded_on(tmp_path, free_port())
     process = started([sys.executable, "-c", PROGRAM, str(tmp_path)])
     assert process.stdout is not None
     with process.stdout as output:

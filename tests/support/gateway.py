@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from examples.private_rabbitmq import free_port
 from examples.simulated_board import ask_board
 from gateway.errors import EXIT_UNREACHABLE
 from gateway.firmware.sources import component_map
@@ -116,6 +117,16 @@ def clean_environment() -> dict[str, str]:
     } | {"PYTHONUNBUFFERED": "1", "GATEWAY_HTTP_LISTEN": "127.0.0.1:0", "RUNTIME_DIRECTORY": RUN.name}
 
 
+def embedded_on(state: Path, port: int) -> None:
+    """Where the embedded broker is to listen, unless that was chosen before: all gateways would like MQTT's own port, and
+    while one is stopped another has it.
+    """
+    chosen = state / "mosquitto" / "port"
+    if not chosen.exists():
+        chosen.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        chosen.write_text(f"{port}\n")
+
+
 class Gateway:
     """One gateway: its directory, its configuration, and the daemon, which may be started again and again."""
 
@@ -167,6 +178,8 @@ class Gateway:
 
     def start(self, *options: str) -> None:
         """Start the daemon and wait until it is ready."""
+        if "[mqtt]" not in self.config.read_text():
+            embedded_on(self.state, free_port())
         self._daemon = Process(*self.arguments("run", *options), environment=PATIENT | self.environment)
         self._daemon.wait_line("gateway ready")
 
