@@ -78,8 +78,7 @@ class Board:
             strict=strict,
             wakes=self._ours.wakes if self._ours is not None else None,
         )
-        parser = Parser if self._ours is None else OurParser
-        self._parser: Parser | OurParser = parser(wire, self._opened, self._execute, self._debug, self._damaged)
+        self._parser = self._make_parser()
         if embedded:
             self.receive(embedded, now)
             if strict:
@@ -88,6 +87,16 @@ class Board:
             self._ours.own_graph = bool(embedded)
             self._parser.close()
             self._say(command(CommandKind.DEBUG_MESSAGE, level=DebugLevel.INFO, point=DebugPoint.PROGRAM_START))
+
+    def _make_parser(self) -> Parser | OurParser:
+        ours = self._ours
+        if ours is None:
+            return Parser(self.wire, self._opened, self._execute, self._debug)
+
+        def checks() -> bool:
+            return Extension.CHECKSUM in ours.active
+
+        return OurParser(self.wire, self._opened, self._execute, self._debug, self._damaged, checks)
 
     # -- bytes -----------------------------------------------------------------------------------------------------
 
@@ -180,7 +189,6 @@ class Board:
         if self._ours is not None and unit.kind in EXTENSION_REPLY_OF:
             self._say(self._ours.answer(unit, self.network))
             self._ours.agree(unit)
-            self._parser.checks = Extension.CHECKSUM in self._ours.active
             return
         try:
             kind = self._known(unit)

@@ -30,15 +30,11 @@ class Parser:
         opened: Callable[[int], None],
         execute: Callable[[Command], None],
         debug: Debug,
-        damaged: Callable[[], None] = lambda: None,
     ) -> None:
         self._wire = wire
         self._opened = opened
         self._execute = execute
         self._debug = debug
-        self._damaged = damaged
-        self.checks = False
-        """Every command but an opening has its checksum behind it; ``damaged`` is called for a wrong one."""
         self._buffer = bytearray()
         self.state = State.CLOSED
 
@@ -64,9 +60,7 @@ class Parser:
             case State.OPEN:
                 self._debug(DebugLevel.VERY_DETAILED, DebugPoint.PARSE_COMMAND)
                 self._buffer.append(byte)
-                if self.checks:
-                    self._checked_command()
-                elif len(self._buffer) == self._wire.size:
+                if len(self._buffer) == self._wire.size:
                     self._command()
 
     def _is_magic(self) -> bool:
@@ -82,20 +76,7 @@ class Parser:
 
     def _open(self) -> None:
         self.state = State.OPEN
-        self.checks = False
         self._opened(self._buffer[-1] if self._wire.request_ids else 0)
-
-    def _checked_command(self) -> None:
-        size = self._wire.size
-        if len(self._buffer) == size and self._is_magic():
-            self._command()
-        elif len(self._buffer) > size:
-            if checksum(self._buffer):
-                self.close()
-                self._damaged()
-                return
-            del self._buffer[size:]
-            self._command()
 
     def _command(self) -> None:
         if self._is_magic():
@@ -108,6 +89,7 @@ class Parser:
 class OurParser:
     """The same as our own firmware does it (``firmware_stubs/core/parser.cpp``): an opening counts wherever it stands.
 
+    ``checks`` says whether every command but an opening has its checksum behind it; ``damaged`` is called for a wrong one.
     Half a command is waited for without end, as there is no clock here.
     """
 
@@ -118,17 +100,17 @@ class OurParser:
         execute: Callable[[Command], None],
         debug: Debug,
         damaged: Callable[[], None],
+        checks: Callable[[], bool],
     ) -> None:
         self._wire = wire
         self._opened = opened
         self._execute = execute
         self._debug = debug
         self._damaged = damaged
+        self._checks = checks
         self._buffer = bytearray()
         self._matched = 0  # of the magic
         self._is_open = False
-        self.checks = False
-        """As of ``Parser``."""
 
     def close(self) -> None:
         """The host said End. What was matched of an opening stays."""
@@ -151,7 +133,7 @@ class OurParser:
     def _open(self, request_id: int) -> None:
         self._matched = 0
         self._buffer.clear()
-        self._is_open, self.checks = True, False
+        self._is_open = True
         self._opened(request_id)
 
     def _match(self, byte: int) -> bool:
@@ -166,11 +148,12 @@ class OurParser:
 
     def _collect(self, byte: int) -> None:
         self._buffer.append(byte)
-        if len(self._buffer) < self._wire.size + self.checks:
+        checks = self._checks()
+        if len(self._buffer) < self._wire.size + checks:
             return
         whole = bytes(self._buffer)
         self._buffer.clear()
-        if self.checks and checksum(whole):
+        if checks and checksum(whole):
             self._is_open = False
             self._damaged()
             return

@@ -18,7 +18,7 @@ from gateway.serial_link.commandformat import (
 from gateway.serial_link.extensions import NONE, Extension, checked
 from gateway.simulator.components import Pins
 from gateway.simulator.ourfirmware import MOST_CREDIT
-from gateway.simulator.parser import Parser
+from gateway.simulator.parser import OurParser, Parser
 
 Recorded = tuple[float, bool, Command]
 """Time in seconds, whether it went to the board, and what."""
@@ -48,7 +48,20 @@ class ReplayBoard:
         self._credit = 0
         self._played = 0
         self._now = 0.0
-        self._parser = Parser(wire, self._opened, self._execute, lambda level, point: None, self._damaged)
+        self._parser = self._make_parser()
+
+    def _make_parser(self) -> Parser | OurParser:
+        """That of the firmware that was recorded."""
+
+        def debug(level: DebugLevel, point: DebugPoint) -> None:
+            """What is reported stands in the recording."""
+
+        if not self._known:
+            return Parser(self.wire, self._opened, self._execute, debug)
+        return OurParser(self.wire, self._opened, self._execute, debug, self._damaged, self._checks)
+
+    def _checks(self) -> bool:
+        return Extension.CHECKSUM in self._active
 
     def _sort(self, recorded: Iterable[Recorded]) -> None:
         """Answers by their request, events by their time since the first of them all."""
@@ -106,7 +119,7 @@ class ReplayBoard:
 
     def _say(self, unit: Command) -> None:
         data = encode(self.wire, unit)
-        self._out += checked(data) if Extension.CHECKSUM in self._active else data
+        self._out += checked(data) if self._checks() else data
 
     def _tell(self, unit: Command) -> None:
         """An event of the recording, as this host has agreed on."""
@@ -118,7 +131,6 @@ class ReplayBoard:
 
     def _agree(self, active: Extension) -> None:
         self._active, self._credit = active, 0
-        self._parser.checks = Extension.CHECKSUM in active
 
     def _damaged(self) -> None:
         self._say(command(CommandKind.DEBUG_MESSAGE, level=DebugLevel.ERROR, point=DebugPoint.BAD_CHECKSUM))
