@@ -166,20 +166,30 @@ async def add(backend: CoordinatorBackend) -> None:
     await backend.apply(MAIN, [AddNode(Node("a", "x/Thing"))])
 
 
-@pytest.mark.parametrize("edit", [add, clear])
-async def test_who_hangs_up_while_the_graph_is_saved_leaves_one_graph_in_the_file_and_running(
-    edit: Callable[[CoordinatorBackend], Awaitable[None]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    house = House(tmp_path, parse("b(x/Thing)"))
+def held_up(
+    house: House, monkeypatch: pytest.MonkeyPatch, problem: Exception | None = None
+) -> tuple[asyncio.Event, threading.Event]:
+    """Writing the graph file: set when it has begun, and to be set for it to go on (to its end, or to a problem)."""
     begun, go_on, loop = asyncio.Event(), threading.Event(), asyncio.get_running_loop()
     write = house.backend._file._write
 
     def slowly(text: str) -> None:
         loop.call_soon_threadsafe(begun.set)
         go_on.wait()
+        if problem is not None:
+            raise problem
         write(text)
 
     monkeypatch.setattr(house.backend._file, "_write", slowly)
+    return begun, go_on
+
+
+@pytest.mark.parametrize("edit", [add, clear])
+async def test_who_hangs_up_while_the_graph_is_saved_leaves_one_graph_in_the_file_and_running(
+    edit: Callable[[CoordinatorBackend], Awaitable[None]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = House(tmp_path, parse("b(x/Thing)"))
+    begun, go_on = held_up(house, monkeypatch)
     asking = asyncio.ensure_future(edit(house.backend))
     await begun.wait()
     asking.cancel()
@@ -196,14 +206,7 @@ async def test_who_hangs_up_while_the_graph_can_not_be_saved_has_changed_nothing
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     house = House(tmp_path, WIRED)
-    begun, go_on, loop = asyncio.Event(), threading.Event(), asyncio.get_running_loop()
-
-    def fails(text: str) -> None:
-        loop.call_soon_threadsafe(begun.set)
-        go_on.wait()
-        raise GraphError("graph.json", "can't be saved")
-
-    monkeypatch.setattr(house.backend._file, "_write", fails)
+    begun, go_on = held_up(house, monkeypatch, GraphError("graph.json", "can't be saved"))
     asking = asyncio.ensure_future(clear(house.backend))
     await begun.wait()
     asking.cancel()
@@ -684,15 +687,7 @@ async def test_apply_says_so_when_somebody_else_edits_the_graph_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     house = House(tmp_path, parse("b(x/Thing)"))
-    begun, go_on, loop = asyncio.Event(), threading.Event(), asyncio.get_running_loop()
-    write = house.backend._file._write
-
-    def slowly(text: str) -> None:
-        loop.call_soon_threadsafe(begun.set)
-        go_on.wait()
-        write(text)
-
-    monkeypatch.setattr(house.backend._file, "_write", slowly)
+    begun, go_on = held_up(house, monkeypatch)
     first = asyncio.ensure_future(add(house.backend))
     await begun.wait()
     second = asyncio.ensure_future(ask(house, "graph.apply", graph={"processes": {"c": {"component": "Y"}}}))
