@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import logging
+import os
 import random
 import signal
 import time
@@ -18,6 +20,9 @@ from gateway.transport import Connector, Session
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
+
+PR_SET_PDEATHSIG = 1
+"""prctl(2): the signal that this process gets when the one that started it dies. Linux only."""
 
 FIRST_DELAY_S = 1.0
 LONGEST_DELAY_S = 60.0
@@ -201,3 +206,20 @@ def signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
+
+
+def dying_with(parent: int) -> Callable[[], None] | None:
+    """What a child does before its program (``preexec_fn``): it asks the kernel for SIGTERM when the thread that started it
+    is gone, and where the process ``parent`` is gone already, it ends. None where the kernel knows no such thing.
+    """
+    try:
+        prctl = ctypes.CDLL(None).prctl
+    except (OSError, AttributeError):  # no Linux
+        return None
+
+    def ask() -> None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return ask

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import codecs
-import ctypes
 import logging
 import os
 import shutil
@@ -19,10 +18,9 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial
 
 from gateway.library.components import OWN_TOOLS
-from gateway.supervise import Backoff, signal_name, to_the_end
+from gateway.supervise import Backoff, dying_with, signal_name, to_the_end
 
 log = logging.getLogger(__name__)
 
@@ -38,9 +36,6 @@ LAST_WORDS_S = 1.0
 
 LONGEST_LINE = 4096
 """Characters of a line of output; what is longer is cut into several."""
-
-PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None, use_errno=True)
 
 Words = tuple[str, ...]
 Heard = Callable[[str, str, str], None]
@@ -191,7 +186,7 @@ class _Child:
                     stderr=asyncio.subprocess.PIPE,
                     env=dict(self._environment),
                     start_new_session=True,
-                    preexec_fn=partial(die_with, os.getpid()),
+                    preexec_fn=dying_with(os.getpid()),
                 )
             except (OSError, ValueError) as exc:  # ValueError: a NUL in it, which no program can be given
                 return f"can't start {words[0]}: {getattr(exc, 'strerror', None) or exc}", True
@@ -276,10 +271,3 @@ def resolve(words: Words) -> Words:
     if words[0] == "gateway":
         words = (sys.executable, "-P", "-m", *words)  # -P: a folder "gateway" at hand is not the package
     return words
-
-
-def die_with(parent: int) -> None:
-    """In the child, before its program: SIGTERM when the thread that started it is gone. Where it is gone already, the end."""
-    _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:
-        os._exit(1)

@@ -7,7 +7,6 @@ up to 40 ms late. It ends when the gateway dies, however that happens, and is st
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import importlib.util
 import logging
 import os
@@ -20,12 +19,12 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from gateway.errors import ConfigError, Conflict, GatewayError
 from gateway.files import write_file_safely
 from gateway.mqtt.ports import choose_port, is_free, program_on
-from gateway.supervise import signal_name
+from gateway.supervise import dying_with, signal_name
 
 log = logging.getLogger(__name__)
 
@@ -35,9 +34,6 @@ STOP_S = 10.0
 LOOK_S = 0.05
 RESTART_FIRST_S, RESTART_LONGEST_S = 1.0, 30.0
 SYSTEM_PLACES = "/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin"
-
-PR_SET_PDEATHSIG = 1
-"""prctl(2): the signal that this process gets when the one that started it dies. Linux only."""
 
 CONFIG = """\
 listener {port} 127.0.0.1
@@ -182,7 +178,7 @@ class _Mosquitto:
                 stdout=errors,
                 stderr=errors,
                 start_new_session=True,  # Ctrl-C is for the gateway, which still wants to say good-bye
-                preexec_fn=_dies_with(os.getpid()),
+                preexec_fn=dying_with(os.getpid()),
             )
         self._pid_file.write_text(f"{self._process.pid}\n")
         deadline = time.monotonic() + START_S
@@ -239,21 +235,6 @@ def _told(line: str) -> str:
     time_s, colon, words = line.strip().partition(": ")
     words = words if colon and time_s.isdigit() else line.strip()
     return "" if words.startswith("Warning:") else words
-
-
-def _dies_with(parent: int) -> Any:
-    """What the child does before it becomes Mosquitto: ask the kernel for SIGTERM when ``parent`` is gone."""
-    try:
-        prctl = ctypes.CDLL(None).prctl
-    except (OSError, AttributeError):  # no Linux: a left-over one is ended with the next start
-        return None
-
-    def ask() -> None:
-        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return ask
 
 
 async def _listens(port: int) -> bool:

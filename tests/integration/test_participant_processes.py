@@ -11,15 +11,15 @@ import sys
 import textwrap
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from gateway.componentstore import LibraryStore
 from gateway.fbp.backend import Source
-from gateway.library.processes import Processes, ProcessState, die_with
+from gateway.library.processes import Processes, ProcessState
 from gateway.model.graph import Node
+from gateway.supervise import dying_with
 
 WAIT_S = 120.0
 
@@ -179,9 +179,9 @@ def test_children_end_when_the_gateway_is_killed() -> None:
 
 
 def test_a_child_whose_gateway_is_gone_before_it_begins_does_not_begin() -> None:
-    done = subprocess.run(["true"], preexec_fn=partial(die_with, 0), check=False)
+    done = subprocess.run(["true"], preexec_fn=dying_with(0), check=False)
     assert done.returncode != 0
-    done = subprocess.run(["true"], preexec_fn=partial(die_with, os.getpid()), check=False)
+    done = subprocess.run(["true"], preexec_fn=dying_with(os.getpid()), check=False)
     assert done.returncode == 0
 
 
