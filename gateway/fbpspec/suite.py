@@ -10,7 +10,7 @@ from typing import Any
 
 from gateway.errors import ConfigError
 from gateway.fbpspec.matchers import MATCHERS, check
-from gateway.yamltext import load_all_yaml
+from gateway.formats.yaml import load_all_yaml
 
 DEFAULT_TIMEOUT_S = 2.0
 

@@ -37,7 +37,7 @@ def parse_foreign(text: str, place: str, role: str = "") -> Foreign:
 
     ``ConfigError`` names the file and the key.
     """
-    from gateway.yamltext import load_yaml  # most runs read no YAML, and need not keep its library
+    from gateway.formats.yaml import load_yaml  # most runs read no YAML, and need not keep its library
 
     document = load_yaml(text, place)
     if not isinstance(document, dict):

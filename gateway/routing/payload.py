@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from msgspec.structs import replace
 
-from gateway import cbor
+from gateway.formats import cbor
 from gateway.model.binding import Binding
 from gateway.model.message import Message
 

@@ -52,7 +52,7 @@ def parse_component_sources(sources: Iterable[tuple[str, str]]) -> ComponentLibr
 
 def _entries(source: str, text: str) -> Iterator[dict[str, Any]]:
     """What the comments say, without what is no part of a firmware."""
-    from gateway.yamltext import load_yaml  # most runs read no YAML, and need not keep its library
+    from gateway.formats.yaml import load_yaml  # most runs read no YAML, and need not keep its library
 
     for form, body in _COMMENT.findall(text.replace("\r\n", "\n")):
         if form != "yaml":

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from gateway import cbor
 from gateway.errors import RemoteProtocolError
+from gateway.formats import cbor
 from gateway.model.component import Component, ComponentLibrary
 from gateway.model.graph import Edge, Export, Graph, Iip, Node
 from gateway.model.port import Direction, PortDef, PortRef

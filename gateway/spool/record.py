@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from gateway import cbor
 from gateway.errors import SpoolCorrupt
+from gateway.formats import cbor
 from gateway.model.message import Message
 
 RECORD_BYTES = 200

@@ -14,8 +14,8 @@ BASE = {
     "spool.record",
     "errors",
     "transport",
-    "yamltext",
-    "cbor",
+    "formats.yaml",
+    "formats.cbor",
     "config.schema",
     "serial_link.commandformat",
     "serial_link.codec",
@@ -162,8 +162,8 @@ ONE_HOME = {
     "lark": {"fbp.language"},
     "aiohttp": {"web.server", "fbpspec.client"},
     "amqtt": {"mqtt.embedded"},
-    "yaml": {"yamltext"},
-    "cbor2": {"cbor"},
+    "yaml": {"formats.yaml"},
+    "cbor2": {"formats.cbor"},
 }
 
 
@@ -202,7 +202,7 @@ def layer(name: str) -> int:
         return 4
     if name in CORES:
         return 2
-    if package == "model" or name in BASE or ("." not in name and (ROOT / name).is_dir()):
+    if package == "model" or name in BASE or ((ROOT / name.replace(".", "/")).is_dir()):
         return 1
     return 3
 

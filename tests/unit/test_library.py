@@ -7,10 +7,10 @@ import json
 import pytest
 
 from gateway.errors import ComponentUnknown, ConfigError
+from gateway.formats.yaml import load_yaml
 from gateway.library.components import add_directory, command_line, command_words, parse_library, share_announcer
 from gateway.library.foreign import parse_foreign
 from gateway.library.processes import only_and_ignore, resolve
-from gateway.yamltext import load_yaml
 
 PACKAGE = json.dumps(
     {
