@@ -20,8 +20,8 @@ from aio_pika.abc import ConnectionParameter
 from aiormq.connection import TransportFactory
 from yarl import URL
 
-from gateway.amqp import methods
-from gateway.amqp.frames import Method
+from gateway.amqp.codec import methods
+from gateway.amqp.codec.frames import Method
 from gateway.amqp.settings import AmqpSettings, Host
 from gateway.amqp.topology import Arguments
 from gateway.amqp.wire import NAME, Channel, ChannelRefused, Wire

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 
-from gateway.amqp import frames
+from gateway.amqp.codec import frames
+from gateway.amqp.codec.tables import encode_table
 from gateway.amqp.streams import Place, stream_offset
-from gateway.amqp.tables import encode_table
 from gateway.amqp.unsettled import Content, Unsettled
 from gateway.amqp.wire import Channel, ChannelRefused, Wire
 from gateway.model.address import Address

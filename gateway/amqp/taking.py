@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 
 from gateway.amqp.client import Client
+from gateway.amqp.codec.properties import decode_message
 from gateway.amqp.consumer import Consumer
 from gateway.amqp.declarer import Declarer
-from gateway.amqp.properties import decode_message
 from gateway.amqp.settings import AmqpSettings
 from gateway.amqp.streams import Place, Places
 from gateway.amqp.unsettled import Content

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from gateway.amqp.frames import ack, nack, read_body_size, read_deliver
+from gateway.amqp.codec.frames import ack, nack, read_body_size, read_deliver
 
 
 class Content(msgspec.Struct, frozen=True):

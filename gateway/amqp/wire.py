@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable
 from typing import Protocol, cast
 
-from gateway.amqp import frames
+from gateway.amqp.codec import frames
 from gateway.errors import ConnectionLost, TransportDown
 
 NAME = "amqp"

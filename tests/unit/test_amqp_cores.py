@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.amqp import frames
+from gateway.amqp.codec import frames
+from gateway.amqp.codec.properties import decode_message, encode_properties, message_id
+from gateway.amqp.codec.tables import decode_table, encode_table
 from gateway.amqp.confirms import Confirms
-from gateway.amqp.properties import decode_message, encode_properties, message_id
 from gateway.amqp.settings import hosts_of, settings_of
-from gateway.amqp.tables import decode_table, encode_table
 from gateway.amqp.taking import credit_of
 from gateway.amqp.unsettled import Unsettled
 from gateway.amqp.wire import Wire

@@ -11,10 +11,10 @@ from typing import Any
 import aio_pika
 import pytest
 
-from gateway.amqp import frames
 from gateway.amqp.client import connected
+from gateway.amqp.codec import frames
+from gateway.amqp.codec.tables import encode_table
 from gateway.amqp.settings import AmqpSettings, hosts_of
-from gateway.amqp.tables import encode_table
 
 LIMIT_S = 60.0
 UNSENT_BYTES = 1 << 25

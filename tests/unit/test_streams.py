@@ -7,10 +7,10 @@ import random
 
 import pytest
 
-from gateway.amqp import frames
+from gateway.amqp.codec import frames
+from gateway.amqp.codec.tables import encode_table
 from gateway.amqp.consumer import Consumer
 from gateway.amqp.streams import Place, Places, stream_offset
-from gateway.amqp.tables import encode_table
 from gateway.amqp.topology import intake_arguments
 from gateway.amqp.unsettled import Content
 from gateway.amqp.wire import ChannelRefused, Wire

@@ -11,8 +11,8 @@ import struct
 from collections.abc import Callable
 from functools import lru_cache
 
-from gateway.amqp.frames import PROPERTIES_AT, read_short_text, short_text
-from gateway.amqp.tables import Field, decode_table, table_end, text_field
+from gateway.amqp.codec.frames import PROPERTIES_AT, read_short_text, short_text
+from gateway.amqp.codec.tables import Field, decode_table, table_end, text_field
 from gateway.model.message import Message
 
 CONTENT_TYPE, CONTENT_ENCODING, HEADERS, DELIVERY_MODE, PRIORITY = 1 << 15, 1 << 14, 1 << 13, 1 << 12, 1 << 11

@@ -9,8 +9,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 
-from gateway.amqp.frames import Method, read_short_text, short_text
-from gateway.amqp.tables import encode_table
+from gateway.amqp.codec.frames import Method, read_short_text, short_text
+from gateway.amqp.codec.tables import encode_table
 
 EXCHANGE_DECLARE, EXCHANGE_DECLARE_OK = (40, 10), (40, 11)
 EXCHANGE_DELETE, EXCHANGE_DELETE_OK = (40, 20), (40, 21)
