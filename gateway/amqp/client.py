@@ -22,9 +22,9 @@ from yarl import URL
 
 from gateway.amqp.codec import methods
 from gateway.amqp.codec.frames import Method
-from gateway.amqp.settings import AmqpSettings, Host
-from gateway.amqp.topology import Arguments
-from gateway.amqp.wire import NAME, Channel, ChannelRefused, Wire
+from gateway.amqp.connection import NAME, Channel, ChannelRefused, Wire
+from gateway.amqp.core.settings import AmqpSettings, Host
+from gateway.amqp.core.topology import Arguments
 from gateway.errors import AccessRefused, ConfigError, ConnectFailed, TransportDown
 from gateway.tls import client_context
 

@@ -7,9 +7,9 @@ from contextlib import suppress
 
 from gateway.amqp.codec import frames
 from gateway.amqp.codec.tables import encode_table
-from gateway.amqp.streams import Place, stream_offset
-from gateway.amqp.unsettled import Content, Unsettled
-from gateway.amqp.wire import Channel, ChannelRefused, Wire
+from gateway.amqp.connection import Channel, ChannelRefused, Wire
+from gateway.amqp.core.stream_offsets import Place, stream_offset
+from gateway.amqp.core.unsettled import Content, Unsettled
 from gateway.model.address import Address
 from gateway.model.message import Outcome
 

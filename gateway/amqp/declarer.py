@@ -7,10 +7,10 @@ import secrets
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from contextlib import suppress
 
-from gateway.amqp import topology as plan
 from gateway.amqp.client import Client
-from gateway.amqp.streams import Places
-from gateway.amqp.wire import ChannelRefused
+from gateway.amqp.connection import ChannelRefused
+from gateway.amqp.core import topology as plan
+from gateway.amqp.core.stream_offsets import Places
 from gateway.model.binding import Binding
 
 log = logging.getLogger(__name__)

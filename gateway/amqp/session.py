@@ -8,16 +8,16 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from itertools import count
 
-from gateway.amqp import topology
 from gateway.amqp.client import Client
+from gateway.amqp.connection import NAME, ChannelRefused
 from gateway.amqp.consumer import Consumer
+from gateway.amqp.core import topology
+from gateway.amqp.core.settings import AmqpSettings
+from gateway.amqp.core.unsettled import Content
 from gateway.amqp.declarer import Declarer, NotThere
-from gateway.amqp.notes import StreamNotes
-from gateway.amqp.publisher import Publisher
-from gateway.amqp.settings import AmqpSettings
-from gateway.amqp.taking import Taking
-from gateway.amqp.unsettled import Content
-from gateway.amqp.wire import NAME, ChannelRefused
+from gateway.amqp.inbound import Taking
+from gateway.amqp.offsets_file import StreamNotes
+from gateway.amqp.outbound import Publisher
 from gateway.errors import ConnectFailed, ConnectionLost, DeliveryError, TransportDown
 from gateway.model.address import Address, amqp_queue
 from gateway.model.binding import Binding

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from gateway.amqp.client import connected, tls_context
-from gateway.amqp.notes import StreamNotes
+from gateway.amqp.connection import NAME, ChannelRefused
+from gateway.amqp.core.settings import AmqpSettings, Host, settings_of
+from gateway.amqp.offsets_file import StreamNotes
 from gateway.amqp.session import AmqpSession
-from gateway.amqp.settings import AmqpSettings, Host, settings_of
-from gateway.amqp.wire import NAME, ChannelRefused
 from gateway.errors import AccessRefused, ConnectFailed, TransportDown
 
 __all__ = ["AmqpConnector", "AmqpSession", "AmqpSettings", "settings_of"]

@@ -62,7 +62,7 @@ def make_broker(url: str, participant_id: str) -> Broker:
 
 
 def _amqp(url: str, tls: TlsFiles) -> Broker:
-    from gateway.amqp.settings import AmqpSettings, hosts_of
+    from gateway.amqp.core.settings import AmqpSettings, hosts_of
     from gateway.amqp.transport import AmqpConnector, AmqpSession
 
     async def make_ports(session: AmqpSession, seat: Seat) -> None:

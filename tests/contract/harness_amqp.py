@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import aio_pika
 from aio_pika.abc import AbstractChannel
 
-from gateway.amqp.settings import AmqpSettings, hosts_of
+from gateway.amqp.core.settings import AmqpSettings, hosts_of
 from gateway.amqp.transport import AmqpConnector
 from gateway.model.address import Address, amqp_queue
 from tests.support.relay import Relay

@@ -12,7 +12,7 @@ from aio_pika.abc import AbstractChannel, AbstractExchange
 from aio_pika.exceptions import ChannelNotFoundEntity
 from aiormq.abc import DeliveredMessage
 
-from gateway.amqp.settings import hosts_of
+from gateway.amqp.core.settings import hosts_of
 from gateway.amqp.transport import AmqpConnector, AmqpSettings
 from gateway.errors import TransportDown
 from gateway.memory.transport import MemoryBroker, MemoryConnector

@@ -11,7 +11,7 @@ import aio_pika
 import pytest
 
 from examples.private_rabbitmq import PrivateRabbitMQ
-from gateway.amqp.settings import AmqpSettings, hosts_of
+from gateway.amqp.core.settings import AmqpSettings, hosts_of
 from gateway.amqp.transport import AmqpConnector, AmqpSession
 from gateway.errors import ConnectFailed, ConnectionLost, DeliveryDeferred, TransportDown
 from gateway.model.address import amqp_exchange, amqp_queue, mqtt

@@ -22,7 +22,7 @@ from aio_pika.abc import AbstractChannel, AbstractQueue
 from aio_pika.connection import Connection
 from pytest_mock import MockerFixture
 
-from gateway.amqp.settings import AmqpSettings, hosts_of
+from gateway.amqp.core.settings import AmqpSettings, hosts_of
 from gateway.amqp.transport import AmqpConnector, AmqpSession
 from gateway.errors import (
     AccessRefused,

@@ -15,7 +15,7 @@ from aio_pika.abc import AbstractChannel
 from aiormq.abc import DeliveredMessage
 
 from examples.private_rabbitmq import PrivateRabbitMQ
-from gateway.amqp.settings import AmqpSettings, hosts_of
+from gateway.amqp.core.settings import AmqpSettings, hosts_of
 from gateway.amqp.transport import AmqpConnector, AmqpSession
 from gateway.model.address import Address, amqp_exchange, amqp_queue, mqtt
 from gateway.model.binding import Binding
@@ -220,7 +220,7 @@ async def test_a_deleted_stream_is_made_anew_as_a_queue_that_needs_no_file_while
 async def test_a_file_that_cant_be_written_stops_nothing_and_is_written_when_it_can(
     place: Place, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.amqp.notes.SAVE_S", 0.05)
+    monkeypatch.setattr("gateway.amqp.offsets_file.SAVE_S", 0.05)
 
     async def refused() -> bool:
         return "can't be written" in caplog.text

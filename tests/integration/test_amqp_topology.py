@@ -10,7 +10,7 @@ import aio_pika
 import pytest
 from aio_pika.abc import AbstractChannel
 
-from gateway.amqp.settings import AmqpSettings, hosts_of
+from gateway.amqp.core.settings import AmqpSettings, hosts_of
 from gateway.amqp.transport import AmqpConnector, AmqpSession
 from gateway.errors import DeliveryRefused
 from gateway.model.address import Address, amqp_exchange, amqp_queue, mqtt
@@ -123,7 +123,7 @@ async def test_an_outport_is_taken_from_by_a_queue_that_fills_while_we_are_away(
 async def test_listening_to_an_exchange_that_is_not_there_leaves_no_queue_behind_at_every_try(
     session: AmqpSession, outside: AbstractChannel, unique: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.amqp.taking.secrets.token_hex", lambda size: unique)
+    monkeypatch.setattr("gateway.amqp.inbound.secrets.token_hex", lambda size: unique)
     missing = amqp_exchange(f"{unique}missing")
     await session.subscribe(missing, 10)
     assert "no exchange" in session.not_taken[missing]

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from gateway.amqp.codec import frames
 from gateway.amqp.codec.properties import decode_message, encode_properties, message_id
 from gateway.amqp.codec.tables import decode_table, encode_table
-from gateway.amqp.confirms import Confirms
-from gateway.amqp.settings import hosts_of, settings_of
-from gateway.amqp.taking import credit_of
-from gateway.amqp.unsettled import Unsettled
-from gateway.amqp.wire import Wire
+from gateway.amqp.connection import Wire
+from gateway.amqp.core.confirms import Confirms
+from gateway.amqp.core.settings import hosts_of, settings_of
+from gateway.amqp.core.unsettled import Unsettled
+from gateway.amqp.inbound import credit_of
 from gateway.config.schema import AmqpSection, Secret
 from gateway.errors import ConfigError
 from gateway.model.message import Message

@@ -14,7 +14,7 @@ import pytest
 from gateway.amqp.client import connected
 from gateway.amqp.codec import frames
 from gateway.amqp.codec.tables import encode_table
-from gateway.amqp.settings import AmqpSettings, hosts_of
+from gateway.amqp.core.settings import AmqpSettings, hosts_of
 
 LIMIT_S = 60.0
 UNSENT_BYTES = 1 << 25

@@ -9,11 +9,11 @@ import pytest
 
 from gateway.amqp.codec import frames
 from gateway.amqp.codec.tables import encode_table
+from gateway.amqp.connection import ChannelRefused, Wire
 from gateway.amqp.consumer import Consumer
-from gateway.amqp.streams import Place, Places, stream_offset
-from gateway.amqp.topology import intake_arguments
-from gateway.amqp.unsettled import Content
-from gateway.amqp.wire import ChannelRefused, Wire
+from gateway.amqp.core.stream_offsets import Place, Places, stream_offset
+from gateway.amqp.core.topology import intake_arguments
+from gateway.amqp.core.unsettled import Content
 from gateway.model.address import amqp_queue
 from gateway.model.message import Outcome
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.amqp.topology import (
+from gateway.amqp.core.topology import (
     Bind,
     BindExchange,
     DropExchange,

@@ -7,7 +7,7 @@ import logging
 import threading
 from pathlib import Path
 
-from gateway.amqp.streams import Places
+from gateway.amqp.core.stream_offsets import Places
 from gateway.files import write_file_safely
 
 log = logging.getLogger(__name__)

@@ -11,9 +11,9 @@ import msgspec
 
 from gateway.amqp.codec import frames
 from gateway.amqp.codec.properties import encode_properties, message_id
-from gateway.amqp.confirms import Confirms, Verdict
+from gateway.amqp.connection import Channel, ChannelRefused, Wire
+from gateway.amqp.core.confirms import Confirms, Verdict
 from gateway.amqp.declarer import Declarer
-from gateway.amqp.wire import Channel, ChannelRefused, Wire
 from gateway.errors import DeliveryDeferred, DeliveryError, DeliveryRefused, TransportDown
 from gateway.model.address import Address, AddressKind
 from gateway.model.message import Message

@@ -11,12 +11,12 @@ from itertools import count
 
 from gateway.amqp.client import Client
 from gateway.amqp.codec.properties import decode_message
+from gateway.amqp.connection import ChannelRefused
 from gateway.amqp.consumer import Consumer
+from gateway.amqp.core.settings import AmqpSettings
+from gateway.amqp.core.stream_offsets import Place, Places
+from gateway.amqp.core.unsettled import Content
 from gateway.amqp.declarer import Declarer
-from gateway.amqp.settings import AmqpSettings
-from gateway.amqp.streams import Place, Places
-from gateway.amqp.unsettled import Content
-from gateway.amqp.wire import ChannelRefused
 from gateway.model.address import Address, AddressKind, amqp_queue
 from gateway.model.message import Delivery, Outcome
 

@@ -1,0 +1,1 @@
+"""The parts of the AMQP transport that do no I/O."""
