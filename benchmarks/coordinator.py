@@ -34,7 +34,7 @@ from gateway.model.graph import Edge, Graph, Node
 from gateway.model.message import Message
 from gateway.model.participant import Participant
 from gateway.model.port import Direction, PortDef, PortRef
-from gateway.mqtt.settings import MqttSettings
+from gateway.mqtt.core.settings import MqttSettings
 from gateway.mqtt.transport import MqttConnector, MqttSession
 from gateway.serial_link.boards import Boards
 from tests.support.boards import request

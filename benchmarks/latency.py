@@ -18,7 +18,7 @@ from benchmarks.bridge import TO_AMQP, Brokers, Job, gateway_bridge, node_bridge
 from benchmarks.measure import Table
 from gateway.model.address import mqtt
 from gateway.model.message import Message, Outcome
-from gateway.mqtt.settings import MqttSettings
+from gateway.mqtt.core.settings import MqttSettings
 from gateway.mqtt.transport import MqttConnector, MqttSession
 
 RATE = 500

@@ -18,7 +18,7 @@ from benchmarks.latency import age_ms, body
 from benchmarks.measure import Table, cpu_seconds
 from gateway.model.address import mqtt
 from gateway.model.message import Message
-from gateway.mqtt.settings import MqttSettings
+from gateway.mqtt.core.settings import MqttSettings
 from gateway.mqtt.transport import MqttConnector
 from tests.support.gateway import Gateway, until
 from tests.support.proxy import Proxy

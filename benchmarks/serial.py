@@ -27,7 +27,7 @@ from gateway.config.schema import SerialSection
 from gateway.model.address import mqtt, serial
 from gateway.model.binding import Binding
 from gateway.model.message import Message, Outcome
-from gateway.mqtt.settings import MqttSettings
+from gateway.mqtt.core.settings import MqttSettings
 from gateway.mqtt.transport import MqttConnector
 from gateway.routing.pump import Pump
 from gateway.routing.table import RouteTable

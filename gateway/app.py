@@ -34,7 +34,7 @@ from gateway.model.discovery import DISCOVERY_QUEUE
 from gateway.model.graph import Graph
 from gateway.model.message import Delivery, Message
 from gateway.model.participant import DeviceState, Participant
-from gateway.mqtt.microflo import MQTT_LINES
+from gateway.mqtt.microflo_line import MQTT_LINES
 from gateway.requests import Requests
 from gateway.routing.events import AnnounceDead
 from gateway.routing.pump import Pump

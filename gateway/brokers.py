@@ -16,7 +16,7 @@ from gateway.config.load import is_local, masked_url, with_password
 from gateway.config.places import Places
 from gateway.config.schema import Config
 from gateway.errors import TransportDown
-from gateway.mqtt.settings import MqttSettings
+from gateway.mqtt.core.settings import MqttSettings
 from gateway.mqtt.transport import MqttConnector
 from gateway.mqtt.transport import settings_of as mqtt_settings
 from gateway.routing.pump import Pump

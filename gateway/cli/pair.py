@@ -124,7 +124,7 @@ def own_boards(here: Here) -> Any:
     """The registry in our own hands, under the state directory's lock."""
     from contextlib import contextmanager
 
-    from gateway.mqtt.microflo import MQTT_LINES
+    from gateway.mqtt.microflo_line import MQTT_LINES
     from gateway.serial_link.boards import Boards
     from gateway.serial_link.openers import NETWORKS, opener
     from gateway.statedir import locked

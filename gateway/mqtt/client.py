@@ -26,7 +26,7 @@ from gateway.errors import (
     TransportDown,
     TwinConnected,
 )
-from gateway.mqtt.packets import (
+from gateway.mqtt.core.packets import (
     PINGREQ,
     PINGRESP,
     PUBACK,
@@ -37,8 +37,8 @@ from gateway.mqtt.packets import (
     decode_publish,
     encode_length,
 )
-from gateway.mqtt.settings import Granted, MqttSettings
-from gateway.mqtt.standin import VERSIONS, StandIn, StandInClient
+from gateway.mqtt.core.settings import Granted, MqttSettings
+from gateway.mqtt.paho_socket import VERSIONS, StandIn, StandInClient
 
 NAME = "mqtt"
 SESSION_EXPIRY_S = 7 * 24 * 3600

@@ -23,7 +23,7 @@ from typing import Literal
 
 from gateway.errors import ConfigError, Conflict, GatewayError
 from gateway.files import write_file_safely
-from gateway.mqtt.ports import choose_port, is_free, program_on
+from gateway.mqtt.loopback_ports import choose_port, is_free, program_on
 from gateway.supervise import dying_with, signal_name
 
 log = logging.getLogger(__name__)

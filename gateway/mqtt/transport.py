@@ -18,14 +18,14 @@ from gateway.errors import AccessRefused, ConnectFailed, ConnectionLost, Deliver
 from gateway.model.address import Address, mqtt
 from gateway.model.binding import Binding
 from gateway.model.message import Delivery, Message, Outcome
+from gateway.mqtt.catchup_marker import Mark
 from gateway.mqtt.client import FAILED_FROM, NAME, Connection, Handlers, VersionRefused
-from gateway.mqtt.endpoint import connected, tls_context
-from gateway.mqtt.intake import Intake, subscription_id
-from gateway.mqtt.mark import Mark
-from gateway.mqtt.outbox import Limits, Outbox
-from gateway.mqtt.packets import Incoming, encode_puback
-from gateway.mqtt.settings import MqttSettings, settings_of
-from gateway.mqtt.topics import filter_problem
+from gateway.mqtt.connect import connected, tls_context
+from gateway.mqtt.core.inbound import Intake, subscription_id
+from gateway.mqtt.core.outbound import Limits, Outbox
+from gateway.mqtt.core.packets import Incoming, encode_puback
+from gateway.mqtt.core.settings import MqttSettings, settings_of
+from gateway.mqtt.core.topics import filter_problem
 from gateway.transport import Done
 
 __all__ = ["MqttConnector", "MqttSession", "MqttSettings", "settings_of"]

@@ -39,7 +39,7 @@ NAMELESS_SIGNAL = signal.SIGRTMIN + 6
 def _needs_mosquitto(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not on MQTT's own port, which anybody on this machine may take while a test has its broker stopped."""
     mosquitto_binary()
-    monkeypatch.setattr("gateway.mqtt.ports.PORT", free_port())
+    monkeypatch.setattr("gateway.mqtt.loopback_ports.PORT", free_port())
     monkeypatch.setattr("gateway.mqtt.embedded.START_S", WAIT_S)
     monkeypatch.setattr("gateway.mqtt.embedded.STOP_S", WAIT_S)
 

@@ -31,8 +31,8 @@ from gateway.errors import (
 )
 from gateway.model.address import mqtt
 from gateway.model.message import Message, Outcome
-from gateway.mqtt import endpoint
-from gateway.mqtt import mark as mqtt_mark
+from gateway.mqtt import catchup_marker as mqtt_mark
+from gateway.mqtt import connect
 from gateway.mqtt import transport as mqtt_transport
 from gateway.mqtt.transport import MqttConnector, MqttSession, MqttSettings
 from tests.support.mosquitto import CONFIG, Mosquitto
@@ -46,7 +46,7 @@ WAIT_S = 120.0
 @pytest.fixture(autouse=True)
 def _one_version(monkeypatch: pytest.MonkeyPatch) -> None:
     """A broker that stands still for a while is not taken for an old one."""
-    monkeypatch.setattr(endpoint, "SILENCE_S", WAIT_S)
+    monkeypatch.setattr(connect, "SILENCE_S", WAIT_S)
 
 
 def settings_for(port: int, unique: str, **more: object) -> MqttSettings:
@@ -674,7 +674,7 @@ async def test_an_older_broker_is_spoken_to_in_3_1_1(
     mosquitto: Mosquitto, unique: str, manner: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if manner == "silence":
-        monkeypatch.setattr(endpoint, "SILENCE_S", 1.0)
+        monkeypatch.setattr(connect, "SILENCE_S", 1.0)
     async with (
         OldBroker(mosquitto.port, manner) as old,
         session_on(settings_for(old.port, unique)) as session,

@@ -19,7 +19,7 @@ from gateway.config.schema import SerialSection
 from gateway.errors import ConfigError, ConnectFailed, ConnectionLost, EndedOnPurpose
 from gateway.model.address import serial
 from gateway.model.message import Message
-from gateway.mqtt.microflo import open_line
+from gateway.mqtt.microflo_line import open_line
 from gateway.serial_link.boards import Boards
 from gateway.serial_link.openers import NETWORKS, opener
 from gateway.simulator.board import Board

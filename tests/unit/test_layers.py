@@ -50,12 +50,12 @@ CORES = {
     "firmware.header",
     "firmware.ihex",
     "firmware.targets",
-    "mqtt.topics",
-    "mqtt.packets",
-    "mqtt.intake",
-    "mqtt.outbox",
-    "mqtt.settings",
-    "mqtt.properties",
+    "mqtt.core.topics",
+    "mqtt.core.packets",
+    "mqtt.core.inbound",
+    "mqtt.core.outbound",
+    "mqtt.core.settings",
+    "mqtt.core.properties",
     "amqp.core.topology",
     "amqp.codec.properties",
     "amqp.codec.frames",
@@ -152,7 +152,7 @@ TOP = {
 
 NOT_IN_CORES = {"asyncio", "socket", "threading", "time", "select", "subprocess"}
 ONE_HOME = {
-    "paho": {"mqtt.client", "mqtt.standin"},
+    "paho": {"mqtt.client", "mqtt.paho_socket"},
     "aio_pika": {"amqp.client"},
     "aiormq": {"amqp.client"},
     "pamqp": {"amqp.client"},

@@ -23,9 +23,9 @@ from gateway.errors import (
 from gateway.model.address import mqtt
 from gateway.model.message import Delivery, Message, Outcome
 from gateway.model.topic import topic_problem
-from gateway.mqtt.intake import MOST_UNSETTLED, PARKED, Intake, subscription_id
-from gateway.mqtt.outbox import Limits, Outbox
-from gateway.mqtt.packets import (
+from gateway.mqtt.core.inbound import MOST_UNSETTLED, PARKED, Intake, subscription_id
+from gateway.mqtt.core.outbound import Limits, Outbox
+from gateway.mqtt.core.packets import (
     Incoming,
     PacketReader,
     decode_length,
@@ -35,9 +35,9 @@ from gateway.mqtt.packets import (
     encode_puback,
     encode_publish,
 )
-from gateway.mqtt.properties import decode_message, encode_properties, subscription_ids
-from gateway.mqtt.settings import settings_of
-from gateway.mqtt.topics import filter_problem, matches
+from gateway.mqtt.core.properties import decode_message, encode_properties, subscription_ids
+from gateway.mqtt.core.settings import settings_of
+from gateway.mqtt.core.topics import filter_problem, matches
 
 # -- topics ---------------------------------------------------------------------------------------------------------
 

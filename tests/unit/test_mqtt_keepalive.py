@@ -11,8 +11,8 @@ import pytest
 from gateway.errors import ConnectionLost, TransportDown
 from gateway.model.address import mqtt
 from gateway.mqtt.client import Connection, Handlers
-from gateway.mqtt.packets import PINGREQ
-from gateway.mqtt.settings import MqttSettings
+from gateway.mqtt.core.packets import PINGREQ
+from gateway.mqtt.core.settings import MqttSettings
 from gateway.mqtt.transport import MqttSession
 
 KEEPALIVE_S = 8

@@ -10,12 +10,12 @@ import pytest
 from gateway.errors import DeliveryDeferred
 from gateway.model.address import Address, mqtt
 from gateway.model.message import Message
-from gateway.mqtt import mark as mqtt_mark
+from gateway.mqtt import catchup_marker as mqtt_mark
+from gateway.mqtt.catchup_marker import Mark
 from gateway.mqtt.client import Connection, Handlers
-from gateway.mqtt.intake import Intake
-from gateway.mqtt.mark import Mark
-from gateway.mqtt.packets import Incoming
-from gateway.mqtt.settings import Granted
+from gateway.mqtt.core.inbound import Intake
+from gateway.mqtt.core.packets import Incoming
+from gateway.mqtt.core.settings import Granted
 from gateway.transport import Done
 
 LIMIT_S = 60.0

@@ -16,9 +16,9 @@ import msgspec
 
 from gateway.model.address import Address
 from gateway.model.message import Delivery, Outcome
-from gateway.mqtt.packets import Incoming
-from gateway.mqtt.properties import decode_message, subscription_ids
-from gateway.mqtt.topics import has_wildcards, matches
+from gateway.mqtt.core.packets import Incoming
+from gateway.mqtt.core.properties import decode_message, subscription_ids
+from gateway.mqtt.core.topics import has_wildcards, matches
 
 PARKED = 256
 """Messages kept beyond the credit of their subscription; above it the connection is not read."""

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 from gateway.errors import ConnectFailed
 from gateway.mqtt.client import NAME, Connection, Handlers, VersionRefused
-from gateway.mqtt.settings import MqttSettings
+from gateway.mqtt.core.settings import MqttSettings
 from gateway.tls import client_context
 
 SILENCE_S = 4.0

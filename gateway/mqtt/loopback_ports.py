@@ -8,7 +8,7 @@ import socket
 from contextlib import suppress
 from pathlib import Path
 
-from gateway.mqtt.settings import PORT
+from gateway.mqtt.core.settings import PORT
 
 SERVER_PORTS = (15_000, 32_000)
 

@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from gateway.errors import RemoteProtocolError
 from gateway.model.message import Message
-from gateway.mqtt.packets import decode_length, encode_length
+from gateway.mqtt.core.packets import decode_length, encode_length
 
 CONTENT_TYPE = 0x03
 SUBSCRIPTION_ID = 0x0B

@@ -16,8 +16,8 @@ from gateway.errors import DeliveryDeferred, DeliveryError, DeliveryRefused, Tra
 from gateway.model.address import Address
 from gateway.model.message import Message
 from gateway.model.topic import topic_problem
-from gateway.mqtt.packets import MAX_BODY_BYTES, encode_publish
-from gateway.mqtt.properties import encode_properties
+from gateway.mqtt.core.packets import MAX_BODY_BYTES, encode_publish
+from gateway.mqtt.core.properties import encode_properties
 from gateway.transport import Done
 
 LAST_MID = 65_535

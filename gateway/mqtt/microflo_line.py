@@ -13,9 +13,9 @@ from collections.abc import Callable
 from gateway.config.schema import MqttSection, Secret
 from gateway.errors import ConfigError, ConnectFailed, TransportDown
 from gateway.mqtt.client import FAILED_FROM, Connection, Handlers
-from gateway.mqtt.endpoint import connect_problem, tls_context
-from gateway.mqtt.packets import PUBLISH, Incoming, encode_length
-from gateway.mqtt.settings import settings_of
+from gateway.mqtt.connect import connect_problem, tls_context
+from gateway.mqtt.core.packets import PUBLISH, Incoming, encode_length
+from gateway.mqtt.core.settings import settings_of
 
 SCHEMES = {"mqtt+microflo": "mqtt", "mqtts+microflo": "mqtts"}
 VERSION = "3.1.1"

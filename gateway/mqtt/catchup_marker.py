@@ -13,8 +13,8 @@ from collections.abc import Callable
 from gateway.model.address import Address, mqtt
 from gateway.model.message import Message
 from gateway.mqtt.client import FAILED_FROM, Connection, Handlers
-from gateway.mqtt.intake import Intake
-from gateway.mqtt.packets import Incoming
+from gateway.mqtt.core.inbound import Intake
+from gateway.mqtt.core.packets import Incoming
 from gateway.transport import Done
 
 MARK_AGAIN_S = 15.0

@@ -1,0 +1,1 @@
+"""The parts of the MQTT transport that do no I/O."""
