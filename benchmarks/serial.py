@@ -29,8 +29,8 @@ from gateway.model.binding import Binding
 from gateway.model.message import Message, Outcome
 from gateway.mqtt.core.settings import MqttSettings
 from gateway.mqtt.transport import MqttConnector
+from gateway.routing.core.table import RouteTable
 from gateway.routing.pump import Pump
-from gateway.routing.table import RouteTable
 from gateway.serial_link.boards import Boards
 from gateway.serial_link.boardstate import BoardStatus
 from gateway.serial_link.session import BoardSession

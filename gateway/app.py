@@ -36,7 +36,7 @@ from gateway.model.message import Delivery, Message
 from gateway.model.participant import DeviceState, Participant
 from gateway.mqtt.microflo_line import MQTT_LINES
 from gateway.requests import Requests
-from gateway.routing.events import AnnounceDead
+from gateway.routing.core.events import AnnounceDead
 from gateway.routing.pump import Pump
 from gateway.runtimes import Runtimes, start_graph
 from gateway.serial_link.boardgraphs import BoardGraphs

@@ -13,8 +13,8 @@ from pathlib import Path
 from gateway.coordinator.bindings_file import BindingsFile
 from gateway.coordinator.planner import Plan
 from gateway.model.binding import Binding
+from gateway.routing.core.table import RouteTable
 from gateway.routing.pump import Pump
-from gateway.routing.table import RouteTable
 
 CALM_S = 0.5
 """Changes that come together are written together."""

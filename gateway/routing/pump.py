@@ -15,12 +15,12 @@ from gateway.errors import DeliveryError, GatewayError, SpoolError, SpoolFull, S
 from gateway.model.address import Address
 from gateway.model.binding import DEAD_SUFFIX, Binding
 from gateway.model.message import Delivery, Message
-from gateway.routing import answers
-from gateway.routing import events as ev
-from gateway.routing.books import binding_entries, ledger_entries, orphan_entries
-from gateway.routing.router import NO_SOURCES, Router
-from gateway.routing.serving import Retirement, Served, Sessions, not_taken
-from gateway.routing.table import RouteTable
+from gateway.routing.core import events as ev
+from gateway.routing.core import outcomes
+from gateway.routing.core.ledger import binding_entries, ledger_entries, orphan_entries
+from gateway.routing.core.router import NO_SOURCES, Router
+from gateway.routing.core.table import RouteTable
+from gateway.routing.sessions import Retirement, Served, Sessions, not_taken
 from gateway.spool.record import SpoolRecord
 from gateway.spool.store import Page, Store
 from gateway.transport import Session
@@ -295,16 +295,16 @@ class Pump:
             if not self._confirmed:
                 asyncio.get_running_loop().call_soon(self._dispatch_together)
             self._confirmed.append(ref)
-        elif (event := answers.of_publication(ref, problem)) is not None:
+        elif (event := outcomes.of_publication(ref, problem)) is not None:
             self._dispatch(event)
 
     def _stored(self, token: int, answer: list[int] | SpoolError) -> None:
         self._notice(answer)
-        self._dispatch(answers.of_write(token, answer))
+        self._dispatch(outcomes.of_write(token, answer))
 
     def _fetched(self, lane_id: str, upto: int, answer: Page | SpoolError) -> None:
         self._notice(answer)
-        self._dispatch(answers.of_fetch(lane_id, upto, answer))
+        self._dispatch(outcomes.of_fetch(lane_id, upto, answer))
 
     def _notice(self, answer: object) -> None:
         heals = isinstance(answer, SpoolFull | SpoolUnavailable)

@@ -17,10 +17,10 @@ from gateway.memory.transport import MemoryBroker, MemoryConnector
 from gateway.model.address import Address
 from gateway.model.binding import Binding, Contract, DeliveryMode, OverflowPolicy
 from gateway.model.message import Delivery, Message
-from gateway.routing.lane import Lane
+from gateway.routing.core.binding_queue import Lane
+from gateway.routing.core.router import Router
+from gateway.routing.core.table import RouteTable
 from gateway.routing.pump import CREDIT, Pump
-from gateway.routing.router import Router
-from gateway.routing.table import RouteTable
 from gateway.spool.sqlite import SqliteStore
 from gateway.transport import Done, FastSession, Session
 

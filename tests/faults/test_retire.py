@@ -18,8 +18,8 @@ from gateway.errors import TransportDown
 from gateway.memory.transport import MemoryBroker, MemoryConnector
 from gateway.model.address import Address, amqp_exchange, amqp_queue
 from gateway.model.binding import Binding
+from gateway.routing.core.table import RouteTable
 from gateway.routing.pump import Pump
-from gateway.routing.table import RouteTable
 from gateway.spool.sqlite import SqliteStore
 from gateway.transport import Connector
 

@@ -15,9 +15,9 @@ from gateway.model.address import mqtt
 from gateway.model.binding import Binding
 from gateway.model.message import Message
 from gateway.mqtt.transport import MqttConnector, MqttSession, MqttSettings
-from gateway.routing import serving
+from gateway.routing import sessions
+from gateway.routing.core.table import RouteTable
 from gateway.routing.pump import Pump
-from gateway.routing.table import RouteTable
 from gateway.spool.memory import MemoryStore
 from tests.support.mosquitto import Mosquitto
 
@@ -87,7 +87,7 @@ def strict_broker(tmp_path: Path) -> Iterator[Mosquitto]:
 
 @pytest.fixture
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serving, "REFUSED_AGAIN_S", 0.05)
+    monkeypatch.setattr(sessions, "REFUSED_AGAIN_S", 0.05)
 
 
 @pytest.mark.usefixtures("often")

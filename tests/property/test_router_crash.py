@@ -18,10 +18,10 @@ import pytest
 from gateway.model.address import Address
 from gateway.model.binding import Binding, BindingKind, Contract, DeliveryMode, OverflowPolicy
 from gateway.model.message import Delivery, Message
-from gateway.routing import events as ev
-from gateway.routing.lane import Item, Lane, OnDisk, Ticket
-from gateway.routing.router import Router
-from gateway.routing.table import RouteTable
+from gateway.routing.core import events as ev
+from gateway.routing.core.binding_queue import Item, Lane, OnDisk, Ticket
+from gateway.routing.core.router import Router
+from gateway.routing.core.table import RouteTable
 from gateway.spool.record import Backlog, SpoolRecord
 
 HELD, STORED, VOLATILE = DeliveryMode.HELD, DeliveryMode.STORED, DeliveryMode.VOLATILE

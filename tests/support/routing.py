@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from gateway.model.address import Address, amqp_queue
 from gateway.model.binding import Binding, Contract
 from gateway.model.message import Delivery, Message, Outcome
-from gateway.routing import events as ev
-from gateway.routing.lane import Lane
-from gateway.routing.router import Router
-from gateway.routing.table import RouteTable
+from gateway.routing.core import events as ev
+from gateway.routing.core.binding_queue import Lane
+from gateway.routing.core.router import Router
+from gateway.routing.core.table import RouteTable
 from gateway.spool.record import Backlog, SpoolRecord
 
 SOURCE = Address("mqtt", "attic/temp")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gateway.model.binding import DeliveryMode
-from gateway.routing import events as ev
+from gateway.routing.core import events as ev
 from tests.support.routing import Bench, backlog, edge, published, refs, stores
 
 STORED = DeliveryMode.STORED

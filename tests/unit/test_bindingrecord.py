@@ -18,9 +18,9 @@ from gateway.memory.transport import MemoryBroker, MemoryConnector
 from gateway.model.address import Address, amqp_exchange, amqp_queue, mqtt
 from gateway.model.binding import Binding, Contract, DeliveryMode
 from gateway.model.message import Message
-from gateway.routing import events as ev
+from gateway.routing.core import events as ev
+from gateway.routing.core.table import RouteTable
 from gateway.routing.pump import Pump
-from gateway.routing.table import RouteTable
 from gateway.spool.memory import MemoryStore
 from gateway.spool.record import SpoolRecord
 from tests.support.routing import Bench, backlog, edge

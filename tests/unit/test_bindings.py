@@ -12,8 +12,8 @@ from pytest_mock import MockerFixture
 
 from gateway.cli.main import main
 from gateway.model.address import mqtt, serial
-from gateway.routing.books import binding_entries
-from gateway.routing.table import RouteTable
+from gateway.routing.core.ledger import binding_entries
+from gateway.routing.core.table import RouteTable
 from tests.support.routing import Bench, edge
 
 BOARD = serial("one", "temp")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.routing.dedupe import DedupeWindow
+from gateway.routing.core.dedupe import DedupeWindow
 
 
 def test_the_oldest_of_a_port_is_forgotten_first() -> None:

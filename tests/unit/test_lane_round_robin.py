@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway.model.address import Address, mqtt, serial
 from gateway.model.binding import Binding, BindingKind, Contract, DeliveryMode
-from gateway.routing import events as ev
+from gateway.routing.core import events as ev
 from tests.support.routing import SOURCE, Bench, kinds, settled, stored, stores
 
 BOARDS = (serial("b1", "in"), serial("b2", "in"), serial("b3", "in"))

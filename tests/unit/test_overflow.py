@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.model.binding import DeliveryMode, OverflowPolicy
-from gateway.routing import events as ev
+from gateway.routing.core import events as ev
 from gateway.spool.record import RECORD_BYTES
 from tests.support.routing import CLOUD, Bench, edge, kinds, settled, stored, stores
 

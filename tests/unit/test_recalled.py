@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from gateway.model.message import MAX_HOPS, Message
-from gateway.routing import events as ev
-from gateway.routing.books import binding_entries
-from gateway.routing.table import RouteTable
+from gateway.routing.core import events as ev
+from gateway.routing.core.ledger import binding_entries
+from gateway.routing.core.table import RouteTable
 from gateway.spool.record import SpoolRecord
 from tests.support.routing import CLOUD, Bench, backlog, edge, published
 

@@ -16,8 +16,8 @@ from gateway.model.address import mqtt, serial
 from gateway.model.binding import Binding
 from gateway.model.message import Message
 from gateway.model.port import Direction, PortDef
-from gateway.routing import events as ev
-from gateway.routing.table import RouteTable
+from gateway.routing.core import events as ev
+from gateway.routing.core.table import RouteTable
 from gateway.serial_link.device_file import DeviceRecord
 from gateway.serial_link.identity import Identity, PortFacts
 from gateway.serial_link.profile import BoardProfile, PortMeaning, exported_only, parse_board_graph, parse_library

@@ -5,10 +5,10 @@ from __future__ import annotations
 from gateway.model.address import amqp_exchange, amqp_queue, mqtt
 from gateway.model.binding import Binding, Contract, DeliveryMode, OverflowPolicy
 from gateway.model.message import Delivery, Message
-from gateway.routing import events as ev
-from gateway.routing.router import Router
-from gateway.routing.serving import QUIET_S, Retirement
-from gateway.routing.table import RouteTable
+from gateway.routing.core import events as ev
+from gateway.routing.core.router import Router
+from gateway.routing.core.table import RouteTable
+from gateway.routing.sessions import QUIET_S, Retirement
 
 EDGE = Binding(
     "e",

@@ -9,7 +9,7 @@ import pytest
 from gateway.model.address import Address, serial
 from gateway.model.binding import DeliveryMode
 from gateway.model.message import MAX_HOPS, Message
-from gateway.routing import events as ev
+from gateway.routing.core import events as ev
 from tests.support.routing import (
     CLOUD,
     NO_LETTERS,

@@ -7,8 +7,8 @@ import pytest
 
 from gateway.model.address import serial
 from gateway.model.message import Message
-from gateway.routing import events as ev
-from gateway.routing.payload import CBOR, JSON, Unfit, converted
+from gateway.routing.core import events as ev
+from gateway.routing.core.payload import CBOR, JSON, Unfit, converted
 from tests.support.routing import CLOUD, Bench, edge, stores
 
 

@@ -15,9 +15,9 @@ from gateway.cli.main import main
 from gateway.errors import EXIT_CONFLICT, EXIT_NOT_FOUND, EXIT_UNREACHABLE, EXIT_USAGE, Conflict, NotFound
 from gateway.model.binding import edge_of
 from gateway.model.message import MAX_HOPS, Message
-from gateway.routing import events as ev
-from gateway.routing.books import ledger_entries
-from gateway.routing.table import RouteTable
+from gateway.routing.core import events as ev
+from gateway.routing.core.ledger import ledger_entries
+from gateway.routing.core.table import RouteTable
 from gateway.spool.database import FETCH_BYTES
 from gateway.spool.desk import AT_ONCE, Desk
 from gateway.spool.entries import edge_meant

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from gateway.routing.events import Store
-from gateway.routing.lane import Item, Lane, OnDisk
+from gateway.routing.core.binding_queue import Item, Lane, OnDisk
+from gateway.routing.core.events import Store
 from gateway.spool.record import SpoolRecord
 
 RETRY_S = 1.0

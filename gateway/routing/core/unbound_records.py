@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from gateway.model.binding import DEAD_SUFFIX, Binding
-from gateway.routing.deadletter import dead_binding
-from gateway.routing.table import RouteTable
+from gateway.routing.core.deadletter import dead_binding
+from gateway.routing.core.table import RouteTable
 from gateway.spool.record import Backlog, SpoolRecord
 
 

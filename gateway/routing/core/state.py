@@ -7,15 +7,15 @@ from msgspec.structs import replace
 from gateway.model.address import Address
 from gateway.model.binding import Binding
 from gateway.model.message import MAX_HOPS, Outcome
-from gateway.routing import events as ev
-from gateway.routing.deadletter import dead_binding
-from gateway.routing.dedupe import DedupeWindow
-from gateway.routing.lane import IN_MEMORY, Item, Key, Lane, OnDisk, Ticket
-from gateway.routing.orphans import Orphans
-from gateway.routing.overflow import too_large
-from gateway.routing.payload import Unfit, converted
-from gateway.routing.shelf import Shelf
-from gateway.routing.table import RouteTable
+from gateway.routing.core import events as ev
+from gateway.routing.core.binding_queue import IN_MEMORY, Item, Key, Lane, OnDisk, Ticket
+from gateway.routing.core.deadletter import dead_binding
+from gateway.routing.core.dedupe import DedupeWindow
+from gateway.routing.core.overflow import too_large
+from gateway.routing.core.payload import Unfit, converted
+from gateway.routing.core.pending_writes import Shelf
+from gateway.routing.core.table import RouteTable
+from gateway.routing.core.unbound_records import Orphans
 
 WINDOW = 512
 SPILL_AFTER_S = 1.0

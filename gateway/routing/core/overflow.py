@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway.model.binding import OverflowPolicy
-from gateway.routing.deadletter import dead_binding
-from gateway.routing.lane import Item, Lane, OnDisk
+from gateway.routing.core.binding_queue import Item, Lane, OnDisk
+from gateway.routing.core.deadletter import dead_binding
 from gateway.spool.record import RECORD_BYTES
 
 

@@ -12,7 +12,7 @@ import msgspec
 
 from gateway.model.address import Address
 from gateway.model.message import Delivery, Message, Outcome
-from gateway.routing.table import RouteTable
+from gateway.routing.core.table import RouteTable
 from gateway.spool.record import Backlog, SpoolRecord
 
 # -- events in ------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import msgspec
 from gateway.model.address import Address
 from gateway.model.binding import Binding, DeliveryMode
 from gateway.model.message import Delivery, Message
-from gateway.routing.payload import wanted_type
+from gateway.routing.core.payload import wanted_type
 
 FIRST_RETRY_S = 0.25
 LONGEST_RETRY_S = 30.0

@@ -18,12 +18,12 @@ from collections.abc import Iterable
 from gateway.model.address import Address
 from gateway.model.binding import OverflowPolicy
 from gateway.model.message import MAX_HOPS, Delivery, Message
-from gateway.routing import events as ev
-from gateway.routing.deadletter import dead_binding
-from gateway.routing.lane import Item, Lane, OnDisk, Ticket
-from gateway.routing.overflow import fits_edge, has_room_again
-from gateway.routing.spooling import Spooling
-from gateway.routing.table import RouteTable
+from gateway.routing.core import events as ev
+from gateway.routing.core.binding_queue import Item, Lane, OnDisk, Ticket
+from gateway.routing.core.deadletter import dead_binding
+from gateway.routing.core.overflow import fits_edge, has_room_again
+from gateway.routing.core.spooling import Spooling
+from gateway.routing.core.table import RouteTable
 
 NO_SOURCES: frozenset[Address] = frozenset()
 

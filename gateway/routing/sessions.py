@@ -12,7 +12,7 @@ from gateway.errors import DeliveryDeferred, DeliveryError, TransportDown
 from gateway.model.address import Address
 from gateway.model.binding import Binding
 from gateway.model.message import Delivery, Message, Outcome
-from gateway.routing.table import RouteTable
+from gateway.routing.core.table import RouteTable
 from gateway.transport import Done, Session
 
 log = logging.getLogger(__name__)

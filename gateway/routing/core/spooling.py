@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from gateway.model.binding import OverflowPolicy
-from gateway.routing import events as ev
-from gateway.routing.deadletter import is_dead_lane
-from gateway.routing.lane import Item, Lane, OnDisk
-from gateway.routing.outgoing import Outgoing
-from gateway.routing.overflow import is_over, share_room
+from gateway.routing.core import events as ev
+from gateway.routing.core.binding_queue import Item, Lane, OnDisk
+from gateway.routing.core.deadletter import is_dead_lane
+from gateway.routing.core.outgoing import Outgoing
+from gateway.routing.core.overflow import is_over, share_room
 from gateway.spool.record import Backlog, SpoolRecord
 
 FETCH_AGAIN_S = 1.0

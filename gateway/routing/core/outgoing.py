@@ -5,10 +5,10 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from gateway.model.address import Address
-from gateway.routing import events as ev
-from gateway.routing.lane import Item, Lane, OnDisk
-from gateway.routing.overflow import is_over
-from gateway.routing.state import RouterState
+from gateway.routing.core import events as ev
+from gateway.routing.core.binding_queue import Item, Lane, OnDisk
+from gateway.routing.core.overflow import is_over
+from gateway.routing.core.state import RouterState
 
 BOARD_SHARE = 2
 """Unconfirmed messages of one round robin at one board: one on its wire, and one that follows without a pause."""

@@ -7,9 +7,9 @@ from dataclasses import asdict
 from typing import Any
 
 from gateway.model.binding import DEAD_SUFFIX, edge_of
-from gateway.routing.lane import Lane
-from gateway.routing.router import Router
-from gateway.routing.table import RouteTable
+from gateway.routing.core.binding_queue import Lane
+from gateway.routing.core.router import Router
+from gateway.routing.core.table import RouteTable
 
 
 def binding_entries(router: Router, wanted: RouteTable, now: float) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.errors import DeliveryDeferred, DeliveryError, DeliveryRefused, SpoolError, SpoolFull, TransportDown
-from gateway.routing import events as ev
+from gateway.routing.core import events as ev
 from gateway.spool.store import Page
 
 

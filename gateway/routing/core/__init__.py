@@ -1,0 +1,1 @@
+"""The router: at-least-once delivery as a state machine. No I/O, no clock."""
