@@ -46,8 +46,8 @@ from gateway.serial_link.connector import BoardConnector
 from gateway.serial_link.lending import lending_handlers
 from gateway.serial_link.openers import NETWORKS, opener
 from gateway.serial_link.recorder import Recorder
-from gateway.spool.desk import handlers as spool_handlers
-from gateway.spool.opening import open_spool
+from gateway.spool.admin import handlers as spool_handlers
+from gateway.spool.open import open_spool
 from gateway.statedir import instance_id, locked
 from gateway.status import document, spool_entry
 from gateway.supervise import LONGEST_LOCAL_DELAY_S

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from gateway.spool.store import Usage
+from gateway.spool.core.store import Usage
 
 VERSION = 1
 """The version of the document's shape; raised when a key changes its meaning or goes."""

@@ -13,8 +13,8 @@ from gateway.cli.daemon import ask_one, find_daemon
 from gateway.errors import NotFound
 
 if TYPE_CHECKING:
-    from gateway.spool.desk import Desk
-    from gateway.spool.record import SpoolRecord
+    from gateway.spool.admin import Desk
+    from gateway.spool.core.record import SpoolRecord
 
 LISTED = 100
 """Records that ``list`` prints as text; ``--all`` prints more."""
@@ -45,7 +45,7 @@ def list_command(here: Here, dead: bool, edge: str, everything: bool, as_json: b
     Where one runs, it says too which edges are not in the graph any more.
     """
     from gateway.model.binding import DEAD_SUFFIX
-    from gateway.spool.entries import entry
+    from gateway.spool.core.listing import entry
 
     carried = _carried(here)
     found = [
@@ -82,7 +82,7 @@ def _note(one: dict[str, Any]) -> str:
 
 def records(here: Here, *, dead: bool | None, edge: str = "") -> Iterator[SpoolRecord]:
     """What the file holds, some at a time."""
-    from gateway.spool.entries import concerns
+    from gateway.spool.core.listing import concerns
     from gateway.spool.sqlite import read_records
 
     edge = _meant(here, edge)
@@ -94,7 +94,7 @@ def records(here: Here, *, dead: bool | None, edge: str = "") -> Iterator[SpoolR
 
 def _meant(here: Here, edge: str) -> str:
     """The edge that was named. The names that ``bindings`` shows are known where a gateway runs."""
-    from gateway.spool.entries import edge_meant
+    from gateway.spool.core.listing import edge_meant
     from gateway.spool.sqlite import read_bindings
 
     if not edge:
@@ -115,7 +115,7 @@ def _meant(here: Here, edge: str) -> str:
 @placed
 def show_command(here: Here, seq: int, as_json: bool) -> None:
     """Show one record with its body."""
-    from gateway.spool.entries import whole_entry
+    from gateway.spool.core.listing import whole_entry
     from gateway.spool.sqlite import read_records
 
     found = read_records(here.places.spool, after=seq - 1, limit=1)
@@ -136,7 +136,7 @@ def show_command(here: Here, seq: int, as_json: bool) -> None:
 @placed
 def export_command(here: Here, dead: bool, edge: str, as_json: bool) -> None:
     """Print every record with its body, one line of JSON each: to look through, or to feed in elsewhere."""
-    from gateway.spool.entries import whole_entry
+    from gateway.spool.core.listing import whole_entry
 
     for record in records(here, dead=True if dead else None, edge=edge):
         click.echo(json_line(whole_entry(record)))
@@ -202,7 +202,7 @@ def _do(here: Here, op: str, alone: Callable[[Desk], Awaitable[dict[str, int]]],
 
 
 async def _on_the_file(here: Here, alone: Callable[[Desk], Awaitable[dict[str, int]]]) -> dict[str, int]:
-    from gateway.spool.desk import Desk
+    from gateway.spool.admin import Desk
     from gateway.spool.sqlite import SqliteStore
     from gateway.statedir import locked
 

@@ -21,8 +21,8 @@ from gateway.routing.core.ledger import binding_entries, ledger_entries, orphan_
 from gateway.routing.core.router import NO_SOURCES, Router
 from gateway.routing.core.table import RouteTable
 from gateway.routing.sessions import Retirement, Served, Sessions, not_taken
-from gateway.spool.record import SpoolRecord
-from gateway.spool.store import Page, Store
+from gateway.spool.core.record import SpoolRecord
+from gateway.spool.core.store import Page, Store
 from gateway.transport import Session
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from gateway.errors import SpoolCorrupt, SpoolError, SpoolUnavailable
 from gateway.files import sync_directory
-from gateway.spool.record import RECORD_BYTES, Backlog, SpoolRecord, decode_message, encode_message
+from gateway.spool.core.record import RECORD_BYTES, Backlog, SpoolRecord, decode_message, encode_message
 
 SCHEMA_VERSION = 2
 SEEN_KEPT = 65_536

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from gateway.errors import SpoolError, SpoolFull
-from gateway.spool.record import Backlog, SpoolRecord, again
-from gateway.spool.store import Appended, Fetched, Opening, Page, Usage
+from gateway.spool.core.record import Backlog, SpoolRecord, again
+from gateway.spool.core.store import Appended, Fetched, Opening, Page, Usage
 
 
 class MemoryStore:

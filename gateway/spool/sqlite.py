@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gateway.errors import SpoolError, SpoolUnavailable
+from gateway.spool.core.record import SpoolRecord
+from gateway.spool.core.store import Appended, Fetched, Opening, Page, Usage
 from gateway.spool.database import Database, make_database
-from gateway.spool.operations import Append, Ask, Bury, Forget, Totals, Tried
-from gateway.spool.record import SpoolRecord
-from gateway.spool.store import Appended, Fetched, Opening, Page, Usage
+from gateway.spool.write_operations import Append, Ask, Bury, Forget, Totals, Tried
 from gateway.spool.writer import Answer, Limits, Writer
 
 T = TypeVar("T")

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from gateway.errors import SpoolError, SpoolFull, SpoolUnavailable
+from gateway.spool.core.record import SpoolRecord, again
+from gateway.spool.core.store import Usage
 from gateway.spool.database import Database
-from gateway.spool.operations import TIDYING, Append, Ask, Bury, Forget, Operation, Totals, Tried
-from gateway.spool.record import SpoolRecord, again
-from gateway.spool.store import Usage
+from gateway.spool.write_operations import TIDYING, Append, Ask, Bury, Forget, Operation, Totals, Tried
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ import asyncio, resource, signal, sys
 from pathlib import Path
 from gateway.errors import SpoolUnavailable
 from gateway.model.message import Message
-from gateway.spool.record import SpoolRecord
+from gateway.spool.core.record import SpoolRecord
 from gateway.spool.sqlite import SqliteStore
 
 async def main():

@@ -22,7 +22,7 @@ from gateway.routing.core import events as ev
 from gateway.routing.core.binding_queue import Item, Lane, OnDisk, Ticket
 from gateway.routing.core.router import Router
 from gateway.routing.core.table import RouteTable
-from gateway.spool.record import Backlog, SpoolRecord
+from gateway.spool.core.record import Backlog, SpoolRecord
 
 HELD, STORED, VOLATILE = DeliveryMode.HELD, DeliveryMode.STORED, DeliveryMode.VOLATILE
 SOURCES = ("one", "two")

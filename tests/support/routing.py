@@ -12,7 +12,7 @@ from gateway.routing.core import events as ev
 from gateway.routing.core.binding_queue import Lane
 from gateway.routing.core.router import Router
 from gateway.routing.core.table import RouteTable
-from gateway.spool.record import Backlog, SpoolRecord
+from gateway.spool.core.record import Backlog, SpoolRecord
 
 SOURCE = Address("mqtt", "attic/temp")
 CLOUD = amqp_queue("cloud.in")

@@ -21,8 +21,8 @@ from gateway.model.message import Message
 from gateway.routing.core import events as ev
 from gateway.routing.core.table import RouteTable
 from gateway.routing.pump import Pump
+from gateway.spool.core.record import SpoolRecord
 from gateway.spool.memory import MemoryStore
-from gateway.spool.record import SpoolRecord
 from tests.support.routing import Bench, backlog, edge
 from tests.support.wait import soon
 

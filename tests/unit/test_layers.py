@@ -10,8 +10,8 @@ import pytest
 ROOT = Path(__file__).parents[2] / "gateway"
 
 BASE = {
-    "spool.store",
-    "spool.record",
+    "spool.core.store",
+    "spool.core.record",
     "errors",
     "transport",
     "formats.yaml",
@@ -80,7 +80,7 @@ CORES = {
     "routing.core.deadletter",
     "routing.core.payload",
     "routing.core.ledger",
-    "spool.entries",
+    "spool.core.listing",
     "coordinator.registry",
     "coordinator.planner",
     "coordinator.graphs",

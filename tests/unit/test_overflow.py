@@ -6,7 +6,7 @@ import pytest
 
 from gateway.model.binding import DeliveryMode, OverflowPolicy
 from gateway.routing.core import events as ev
-from gateway.spool.record import RECORD_BYTES
+from gateway.spool.core.record import RECORD_BYTES
 from tests.support.routing import CLOUD, Bench, edge, kinds, settled, stored, stores
 
 OLDEST, NEWEST = OverflowPolicy.DROP_OLDEST, OverflowPolicy.DROP_NEWEST

@@ -8,7 +8,7 @@ from gateway.model.message import MAX_HOPS, Message
 from gateway.routing.core import events as ev
 from gateway.routing.core.ledger import binding_entries
 from gateway.routing.core.table import RouteTable
-from gateway.spool.record import SpoolRecord
+from gateway.spool.core.record import SpoolRecord
 from tests.support.routing import CLOUD, Bench, backlog, edge, published
 
 LARGE = Message("large", b"x" * 100)

@@ -22,7 +22,7 @@ from gateway.serial_link.device_file import DeviceRecord
 from gateway.serial_link.identity import Identity, PortFacts
 from gateway.serial_link.profile import BoardProfile, PortMeaning, exported_only, parse_board_graph, parse_library
 from gateway.serial_link.settings import changed, is_delivery
-from gateway.spool.record import SpoolRecord
+from gateway.spool.core.record import SpoolRecord
 from tests.support.gateway import EXAMPLES
 from tests.support.routing import CLOUD, SOURCE, Bench, backlog, edge
 from tests.unit.test_planner import graph, participant, plan

@@ -16,10 +16,10 @@ import pytest
 from gateway.errors import EXIT_CONFIG, SpoolCorrupt, SpoolError, SpoolFull, SpoolUnavailable
 from gateway.model.message import Message
 from gateway.spool import database, writer
-from gateway.spool.operations import Ask
-from gateway.spool.record import RECORD_BYTES, SpoolRecord, decode_message, encode_message
+from gateway.spool.core.record import RECORD_BYTES, SpoolRecord, decode_message, encode_message
+from gateway.spool.core.store import Page
 from gateway.spool.sqlite import SqliteStore, read_records
-from gateway.spool.store import Page
+from gateway.spool.write_operations import Ask
 from gateway.spool.writer import Writer
 from tests.support.smalldisk import SmallDisk, kinds, small_disk_at
 

@@ -13,7 +13,7 @@ import pytest
 from gateway.errors import SpoolFull
 from gateway.model.message import Message
 from gateway.spool import database
-from gateway.spool.record import RECORD_BYTES, SpoolRecord
+from gateway.spool.core.record import RECORD_BYTES, SpoolRecord
 from gateway.spool.sqlite import SqliteStore, read_records
 
 SIZE = 1_000

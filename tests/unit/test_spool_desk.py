@@ -18,10 +18,10 @@ from gateway.model.message import MAX_HOPS, Message
 from gateway.routing.core import events as ev
 from gateway.routing.core.ledger import ledger_entries
 from gateway.routing.core.table import RouteTable
+from gateway.spool.admin import AT_ONCE, Desk
+from gateway.spool.core.listing import edge_meant
+from gateway.spool.core.record import SpoolRecord
 from gateway.spool.database import FETCH_BYTES
-from gateway.spool.desk import AT_ONCE, Desk
-from gateway.spool.entries import edge_meant
-from gateway.spool.record import SpoolRecord
 from gateway.spool.sqlite import SqliteStore
 from gateway.statedir import locked
 from tests.support.routing import Bench, backlog, edge, stores

@@ -13,7 +13,7 @@ import msgspec
 from gateway.model.address import Address
 from gateway.model.message import Delivery, Message, Outcome
 from gateway.routing.core.table import RouteTable
-from gateway.spool.record import Backlog, SpoolRecord
+from gateway.spool.core.record import Backlog, SpoolRecord
 
 # -- events in ------------------------------------------------------------------------------------------------
 

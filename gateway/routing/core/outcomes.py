@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway.errors import DeliveryDeferred, DeliveryError, DeliveryRefused, SpoolError, SpoolFull, TransportDown
 from gateway.routing.core import events as ev
-from gateway.spool.store import Page
+from gateway.spool.core.store import Page
 
 
 def of_publication(ref: int, problem: DeliveryError | TransportDown) -> ev.Deferred | ev.Refused | None:

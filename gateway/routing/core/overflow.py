@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from gateway.model.binding import OverflowPolicy
 from gateway.routing.core.binding_queue import Item, Lane, OnDisk
 from gateway.routing.core.deadletter import dead_binding
-from gateway.spool.record import RECORD_BYTES
+from gateway.spool.core.record import RECORD_BYTES
 
 
 def fits_edge(lane: Lane, size: int) -> bool:

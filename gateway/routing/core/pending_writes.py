@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from gateway.routing.core.binding_queue import Item, Lane, OnDisk
 from gateway.routing.core.events import Store
-from gateway.spool.record import SpoolRecord
+from gateway.spool.core.record import SpoolRecord
 
 RETRY_S = 1.0
 

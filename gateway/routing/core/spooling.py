@@ -10,7 +10,7 @@ from gateway.routing.core.binding_queue import Item, Lane, OnDisk
 from gateway.routing.core.deadletter import is_dead_lane
 from gateway.routing.core.outgoing import Outgoing
 from gateway.routing.core.overflow import is_over, share_room
-from gateway.spool.record import Backlog, SpoolRecord
+from gateway.spool.core.record import Backlog, SpoolRecord
 
 FETCH_AGAIN_S = 1.0
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from gateway.model.binding import DEAD_SUFFIX, Binding
 from gateway.routing.core.deadletter import dead_binding
 from gateway.routing.core.table import RouteTable
-from gateway.spool.record import Backlog, SpoolRecord
+from gateway.spool.core.record import Backlog, SpoolRecord
 
 
 class Orphans:

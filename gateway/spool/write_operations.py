@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from gateway.spool.core.record import SpoolRecord
+from gateway.spool.core.store import Appended
 from gateway.spool.database import Database
-from gateway.spool.record import SpoolRecord
-from gateway.spool.store import Appended
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from gateway.errors import SpoolError
-from gateway.spool.record import Backlog, SpoolRecord
+from gateway.spool.core.record import Backlog, SpoolRecord
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from gateway.errors import Conflict, NotFound
 from gateway.model.binding import edge_of
-from gateway.spool.record import SpoolRecord
+from gateway.spool.core.record import SpoolRecord
 
 
 def entry(record: SpoolRecord) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from itertools import islice
 from typing import Any, Protocol
 
 from gateway.errors import NotFound
-from gateway.spool.entries import concerns
-from gateway.spool.record import SpoolRecord
-from gateway.spool.store import Store
+from gateway.spool.core.listing import concerns
+from gateway.spool.core.record import SpoolRecord
+from gateway.spool.core.store import Store
 
 AT_ONCE = 500
 """Records looked at together, so that a large spool is never in memory as a whole."""

@@ -1,0 +1,1 @@
+"""What a spool is, a record, and how records are listed. No I/O."""
