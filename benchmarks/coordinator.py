@@ -23,10 +23,10 @@ from benchmarks.feeder import GRAPH
 from benchmarks.measure import Table, as_installed, cpu_seconds, peak_rss_mib, rss_mib, runner
 from benchmarks.serial import feeder
 from gateway.config.schema import DeliverySection, SerialSection
-from gateway.coordinator.contracts import EdgeSettings
+from gateway.coordinator.core.delivery_contracts import EdgeSettings
+from gateway.coordinator.core.planner import Planner
+from gateway.coordinator.core.registry import Registry
 from gateway.coordinator.participants_file import save_participants
-from gateway.coordinator.planner import Planner
-from gateway.coordinator.registry import Registry
 from gateway.files import write_file_safely
 from gateway.model.address import mqtt
 from gateway.model.discovery import render_discovery

@@ -22,11 +22,11 @@ from gateway.componentstore import LibraryStore
 from gateway.config.places import Places
 from gateway.config.schema import Config
 from gateway.control import ControlServer
-from gateway.coordinator.border import Border
-from gateway.coordinator.contracts import EdgeSettings, edges_without_graph
 from gateway.coordinator.coordinator import Coordinator
-from gateway.coordinator.planner import Plan, Planner
-from gateway.coordinator.registry import Registry
+from gateway.coordinator.core.delivery_contracts import EdgeSettings, edges_without_graph
+from gateway.coordinator.core.import_export import Border
+from gateway.coordinator.core.planner import Plan, Planner
+from gateway.coordinator.core.registry import Registry
 from gateway.declared import read_imports
 from gateway.library.processes import Processes
 from gateway.model.address import Address, mqtt

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from gateway.coordinator.bindings_file import BindingsFile
-from gateway.coordinator.planner import Plan
+from gateway.coordinator.core.planner import Plan
 from gateway.model.binding import Binding
 from gateway.routing.core.table import RouteTable
 from gateway.routing.pump import Pump

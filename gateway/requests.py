@@ -13,7 +13,7 @@ from typing import Any
 
 from gateway.control import Handler, Request
 from gateway.coordinator.coordinator import Coordinator
-from gateway.coordinator.planner import port_address
+from gateway.coordinator.core.planner import port_address
 from gateway.errors import NotFound
 from gateway.model.address import Address, serial
 from gateway.model.message import Delivery, Message

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from gateway.config.schema import HttpSection
-from gateway.coordinator.backend import MAIN, CoordinatorBackend
 from gateway.coordinator.coordinator import Coordinator
+from gateway.coordinator.core.interfaces import ComponentStore
+from gateway.coordinator.core.planner import check_graph
+from gateway.coordinator.fbp_backend import MAIN, CoordinatorBackend
 from gateway.coordinator.graph_file import GraphFile
-from gateway.coordinator.graph_requests import GraphRequests, Handler
-from gateway.coordinator.planner import check_graph
-from gateway.coordinator.surroundings import ComponentStore
+from gateway.coordinator.graph_handlers import GraphRequests, Handler
 from gateway.errors import ConfigError, Conflict, GraphError, NotFound
 from gateway.fbp.access import ALL, Access, parse_secrets
 from gateway.fbp.backend import Backend, RuntimeInfo

@@ -103,7 +103,7 @@ def what_would_be_opened(here: Here, config: Config) -> tuple[list[str], list[st
 
 def _check_contracts(graph: Graph, config: Config) -> list[str]:
     """What an edge asks for can be kept, as far as that is known before its ends are. Names of edges there are none of."""
-    from gateway.coordinator.contracts import EdgeSettings, contract_of, edges_without_graph
+    from gateway.coordinator.core.delivery_contracts import EdgeSettings, contract_of, edges_without_graph
     from gateway.errors import ConfigError, GraphError
     from gateway.model.address import amqp_queue
 
@@ -121,11 +121,11 @@ def _check_contracts(graph: Graph, config: Config) -> list[str]:
 
 def _left_out(here: Here, config: Config, graph: Graph, records: Iterable[DeviceRecord]) -> list[str]:
     """What ``run`` would refuse to carry, as far as the ends are known now: from boards, and from who was seen before."""
-    from gateway.coordinator.border import Border
-    from gateway.coordinator.contracts import EdgeSettings
+    from gateway.coordinator.core.delivery_contracts import EdgeSettings
+    from gateway.coordinator.core.import_export import Border
+    from gateway.coordinator.core.planner import Planner
+    from gateway.coordinator.core.registry import Registry
     from gateway.coordinator.participants_file import load_participants
-    from gateway.coordinator.planner import Planner
-    from gateway.coordinator.registry import Registry
     from gateway.declared import read_imports
     from gateway.errors import GatewayError
     from gateway.serial_link.boardfiles import BoardFiles

@@ -14,9 +14,9 @@ from typing import Any
 
 import msgspec
 
+from gateway.coordinator.core.planner import Plan, PlannedIip, Planner
+from gateway.coordinator.core.registry import Registry
 from gateway.coordinator.participants_file import load_participants, save_participants
-from gateway.coordinator.planner import Plan, PlannedIip, Planner
-from gateway.coordinator.registry import Registry
 from gateway.errors import DeliveryError, TransportDown, ValueUnfit
 from gateway.model.address import Address
 from gateway.model.discovery import parse_discovery, sender

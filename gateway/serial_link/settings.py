@@ -10,7 +10,7 @@ import msgspec
 
 from gateway.config.mistakes import allowed
 from gateway.config.schema import DeliverySettings
-from gateway.coordinator.contracts import dead_letter_address
+from gateway.coordinator.core.delivery_contracts import dead_letter_address
 from gateway.errors import BadValue, GatewayError
 from gateway.serial_link.device_file import DeviceRecord
 from gateway.serial_link.profile import PortMeaning, PortType

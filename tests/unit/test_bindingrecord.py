@@ -12,7 +12,7 @@ import pytest
 
 from gateway.bindingrecord import BindingRecord
 from gateway.coordinator.bindings_file import BindingsFile
-from gateway.coordinator.planner import Plan
+from gateway.coordinator.core.planner import Plan
 from gateway.files import write_file_safely
 from gateway.memory.transport import MemoryBroker, MemoryConnector
 from gateway.model.address import Address, amqp_exchange, amqp_queue, mqtt

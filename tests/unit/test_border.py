@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gateway.config.schema import DeliverySection
-from gateway.coordinator.border import Border
-from gateway.coordinator.contracts import EdgeSettings
-from gateway.coordinator.registry import Registry
+from gateway.coordinator.core.delivery_contracts import EdgeSettings
+from gateway.coordinator.core.import_export import Border
+from gateway.coordinator.core.registry import Registry
 from gateway.model.address import amqp_exchange, amqp_queue, intake_queue, mqtt, serial
 from gateway.model.binding import Binding, BindingKind
 from gateway.model.participant import Participant

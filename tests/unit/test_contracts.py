@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.config.schema import DeliverySection, DeliverySettings
-from gateway.coordinator.contracts import EdgeSettings, contract_of, edges_without_graph
+from gateway.coordinator.core.delivery_contracts import EdgeSettings, contract_of, edges_without_graph
 from gateway.errors import GraphError
 from gateway.model.address import Address, amqp_exchange, amqp_queue, mqtt, serial
 from gateway.model.binding import Contract, DeliveryMode, OverflowPolicy

@@ -13,16 +13,16 @@ from typing import Any
 import pytest
 
 from gateway.config.schema import DeliverySection
-from gateway.coordinator import graph_requests
-from gateway.coordinator.backend import MAIN, CoordinatorBackend
-from gateway.coordinator.contracts import EdgeSettings
+from gateway.coordinator import graph_handlers
 from gateway.coordinator.coordinator import REJECTED_KEPT, Coordinator
+from gateway.coordinator.core.delivery_contracts import EdgeSettings
+from gateway.coordinator.core.graphs import MOST_GRAPHS
+from gateway.coordinator.core.planner import Plan, Planner
+from gateway.coordinator.core.registry import Registry
+from gateway.coordinator.fbp_backend import MAIN, CoordinatorBackend
 from gateway.coordinator.graph_file import GraphFile
-from gateway.coordinator.graph_requests import GraphRequests
-from gateway.coordinator.graphs import MOST_GRAPHS
+from gateway.coordinator.graph_handlers import GraphRequests
 from gateway.coordinator.participants_file import load_participants
-from gateway.coordinator.planner import Plan, Planner
-from gateway.coordinator.registry import Registry
 from gateway.errors import DeliveryDeferred, GraphError, NotFound, PortUnknown
 from gateway.fbp.access import ALL
 from gateway.fbp.backend import (
@@ -628,7 +628,7 @@ async def test_an_edit_is_answered_when_the_brokers_have_it(tmp_path: Path) -> N
 
 
 async def test_an_edit_says_when_a_broker_takes_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graph_requests, "BOUND_WAIT_S", 0.0)
+    monkeypatch.setattr(graph_handlers, "BOUND_WAIT_S", 0.0)
     house = House(tmp_path)
     house.announce("a")
     house.announce("b")

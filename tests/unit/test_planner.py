@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from gateway.config.schema import DeliverySection, DeliverySettings
-from gateway.coordinator.contracts import EdgeSettings
-from gateway.coordinator.planner import Plan, Planner, check_graph, implied_edges
-from gateway.coordinator.registry import Registry
+from gateway.coordinator.core.delivery_contracts import EdgeSettings
+from gateway.coordinator.core.planner import Plan, Planner, check_graph, implied_edges
+from gateway.coordinator.core.registry import Registry
 from gateway.errors import GraphError, PortUnknown
 from gateway.model.address import amqp_exchange, amqp_queue, mqtt, serial
 from gateway.model.binding import BindingKind, DeliveryMode, OverflowPolicy

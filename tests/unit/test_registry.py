@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.coordinator.core.registry import MOST_OF_A_ROLE, UNCONFIRMED_EXPIRY_S, Registry
 from gateway.coordinator.participants_file import load_participants, save_participants
-from gateway.coordinator.registry import MOST_OF_A_ROLE, UNCONFIRMED_EXPIRY_S, Registry
 from gateway.model.participant import Participant
 from gateway.model.port import Direction, PortDef
 

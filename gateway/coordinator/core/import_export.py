@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
-from gateway.coordinator.contracts import EdgeSettings
-from gateway.coordinator.registry import Registry
+from gateway.coordinator.core.delivery_contracts import EdgeSettings
+from gateway.coordinator.core.registry import Registry
 from gateway.model.address import Address, amqp_exchange, amqp_queue, intake_queue, mqtt, serial
 from gateway.model.binding import Binding, BindingKind
 from gateway.model.participant import Participant

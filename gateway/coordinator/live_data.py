@@ -9,7 +9,7 @@ from functools import partial
 import msgspec
 
 from gateway.coordinator.coordinator import Coordinator
-from gateway.coordinator.planner import port_address
+from gateway.coordinator.core.planner import port_address
 from gateway.fbp.backend import Change, Data, PacketOut
 from gateway.fbp.watches import Watches
 from gateway.model.address import Address

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from gateway.coordinator.border import Border
-from gateway.coordinator.contracts import EdgeSettings, contract_of
-from gateway.coordinator.registry import Registry
-from gateway.coordinator.wiring import Junction, check_wiring, find_circle, junctions, plain_edges
+from gateway.coordinator.core.delivery_contracts import EdgeSettings, contract_of
+from gateway.coordinator.core.import_export import Border
+from gateway.coordinator.core.registry import Registry
+from gateway.coordinator.core.wiring_nodes import Junction, check_wiring, find_circle, junctions, plain_edges
 from gateway.errors import GraphError, PortUnknown
 from gateway.model.address import Address, amqp_exchange, amqp_queue, intake_queue, mqtt, serial
 from gateway.model.binding import Binding, BindingKind, Contract

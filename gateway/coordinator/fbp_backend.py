@@ -13,12 +13,12 @@ from types import MappingProxyType
 import msgspec
 
 from gateway.coordinator.coordinator import Coordinator
+from gateway.coordinator.core.graphs import HeldGraph, make_room, union
+from gateway.coordinator.core.interfaces import ComponentStore, NoComponents, Wiring
+from gateway.coordinator.core.planner import Plan, PlannedIip, check_graph, port_address
 from gateway.coordinator.graph_file import GraphFile
-from gateway.coordinator.graphs import HeldGraph, make_room, union
-from gateway.coordinator.implied import Implied
-from gateway.coordinator.live import LiveData
-from gateway.coordinator.planner import Plan, PlannedIip, check_graph, port_address
-from gateway.coordinator.surroundings import ComponentStore, NoComponents, Wiring
+from gateway.coordinator.implied_edges import Implied
+from gateway.coordinator.live_data import LiveData
 from gateway.errors import GraphError, NotFound
 from gateway.fbp.backend import (
     Asked,

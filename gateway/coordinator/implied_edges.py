@@ -10,7 +10,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from gateway.coordinator.coordinator import Coordinator
-from gateway.coordinator.planner import implied_edges
+from gateway.coordinator.core.planner import implied_edges
 from gateway.errors import GraphError
 from gateway.fbp.backend import Change, ImpliedEdge
 from gateway.model.edits import AddEdge, ChangeEdge, Edit, RemoveEdge

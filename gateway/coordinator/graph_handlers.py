@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any
 
-from gateway.coordinator.backend import CoordinatorBackend
 from gateway.coordinator.coordinator import Coordinator
-from gateway.coordinator.planner import Plan, implied_edges
+from gateway.coordinator.core.planner import Plan, implied_edges
+from gateway.coordinator.fbp_backend import CoordinatorBackend
 from gateway.errors import GraphError, NotFound, PortUnknown
 from gateway.fbp.graph_json import from_json, to_json
 from gateway.model.difference import describe, difference

@@ -1,0 +1,1 @@
+"""Registry, planner and contracts of the coordinator. No I/O."""
