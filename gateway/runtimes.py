@@ -21,7 +21,7 @@ from gateway.coordinator.graph_handlers import GraphRequests, Handler
 from gateway.errors import ConfigError, Conflict, GraphError, NotFound
 from gateway.fbp.access import ALL, Access, parse_secrets
 from gateway.fbp.backend import Backend, RuntimeInfo
-from gateway.fbp.files import load_graph
+from gateway.fbp.text.graph_files import load_graph
 from gateway.files import LARGEST_SECRETS, read_text
 from gateway.model.address import Address
 from gateway.model.graph import Graph

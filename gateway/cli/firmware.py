@@ -103,7 +103,7 @@ def describe(target: Target, graph_file: Path | None, meanings: tuple[str, ...] 
     from gateway import __version__
     from gateway.cli.pair import port_meanings
     from gateway.errors import GraphError
-    from gateway.fbp.files import load_graph
+    from gateway.fbp.text.graph_files import load_graph
     from gateway.firmware.sources import component_map
     from gateway.serial_link.componentmap import parse_component_map
     from gateway.serial_link.profile import BoardProfile

@@ -17,7 +17,7 @@ from gateway.cli.common import Here, json_option, placed, print_json, print_tabl
 from gateway.errors import GatewayError, found_in
 
 if TYPE_CHECKING:
-    from gateway.fbp.forms import Form
+    from gateway.fbp.text.formats import Form
     from gateway.model.graph import Graph
 
 ELSEWHERE = {
@@ -73,8 +73,8 @@ def reading(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def read(name: str, form: Form | None, case_sensitive: bool) -> Graph:
     """The graph of a file, or of standard input (whose first character tells its form)."""
-    from gateway.fbp.files import read_graph_text
-    from gateway.fbp.forms import parse_graph
+    from gateway.fbp.text.formats import parse_graph
+    from gateway.fbp.text.graph_files import read_graph_text
     from gateway.files import text_from
 
     if name != "-":
@@ -109,7 +109,7 @@ def convert(file: str, target: Form, path: Path | None, form: Form | None, case_
     The same graph gives the same bytes. What the .fbp language has no words for (groups, metadata of edges, bare true,
     false and null) is named, and nothing is written.
     """
-    from gateway.fbp.forms import render_graph
+    from gateway.fbp.text.formats import render_graph
 
     graph = read(file, form, case_sensitive)
     if case_sensitive:
@@ -124,7 +124,7 @@ def convert(file: str, target: Form, path: Path | None, form: Form | None, case_
 @placed
 def show(here: Here, file: str | None, form: Form | None, case_sensitive: bool, as_json: bool) -> None:
     """Print what is in a graph: nodes, edges, IIPs, exported ports, groups. Without FILE: the graph that runs."""
-    from gateway.fbp.graph_json import to_json
+    from gateway.fbp.text.graph_json import to_json
 
     notes: list[str] = []
     if file is None:
@@ -144,7 +144,7 @@ def show(here: Here, file: str | None, form: Form | None, case_sensitive: bool, 
 def _running(here: Here) -> tuple[Graph, list[str]]:
     """The graph of the running gateway, and what there is to say of its edges."""
     from gateway.cli.daemon import ask_one
-    from gateway.fbp.graph_json import from_json
+    from gateway.fbp.text.graph_json import from_json
 
     answer = ask_one(here, "graph.get")
     graph = from_json(answer["graph"], "the running graph")

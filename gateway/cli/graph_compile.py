@@ -34,7 +34,7 @@ def compile_command(graph: Path, components: Path, wire: str, embedded: bool, fo
     \b
     Example: gateway graph compile blink.fbp --components map.json --embedded --format c-header -o graph.h
     """
-    from gateway.fbp.files import load_graph
+    from gateway.fbp.text.graph_files import load_graph
     from gateway.files import write_output
     from gateway.serial_link.codec import WIRES
     from gateway.serial_link.componentfiles import load_components

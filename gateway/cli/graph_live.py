@@ -13,7 +13,7 @@ from gateway.cli.graph import read
 from gateway.errors import EXIT_USAGE, GatewayError
 
 if TYPE_CHECKING:
-    from gateway.fbp.forms import Form
+    from gateway.fbp.text.formats import Form
 
 
 class UsageProblem(GatewayError):
@@ -85,7 +85,7 @@ def apply_command(here: Here, file: str, case_sensitive: bool, form: Form | None
 
     All of it or nothing: a change that can't be is named, and everything stays as it was.
     """
-    from gateway.fbp.graph_json import to_json
+    from gateway.fbp.text.graph_json import to_json
 
     graph = read(file, form, case_sensitive)
     source = "standard input" if file == "-" else str(Path(file))

@@ -63,7 +63,7 @@ def command(
 
 def names_of(graph: Path | None, components: Path | None) -> Names:
     """The names of the graph, if one is given."""
-    from gateway.fbp.files import load_graph
+    from gateway.fbp.text.graph_files import load_graph
     from gateway.serial_link.componentfiles import load_components
     from gateway.serial_link.describe import Names
 
@@ -74,7 +74,7 @@ def names_of(graph: Path | None, components: Path | None) -> Names:
 
 def through_daemon(here: Here, device: str, *, show_hex: bool, as_json: bool) -> Iterator[str]:
     """What the daemon's line to a board carries. Its first item says what the line is, each other one is a read or write."""
-    from gateway.fbp.files import parse_graph
+    from gateway.fbp.text.graph_files import parse_graph
     from gateway.serial_link.codec import WIRES
     from gateway.serial_link.componentmap import parse_component_map
     from gateway.serial_link.describe import Names, Way

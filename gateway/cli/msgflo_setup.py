@@ -13,7 +13,7 @@ import click
 
 from gateway.cli.msgflo_common import broker_option, names, read_library, switch
 from gateway.errors import ComponentUnknown, GatewayError
-from gateway.fbp.files import load_graph
+from gateway.fbp.text.graph_files import load_graph
 from gateway.library.components import Library, command_line, command_words
 from gateway.library.processes import Processes, only_and_ignore
 from gateway.model.graph import Graph

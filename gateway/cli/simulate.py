@@ -136,7 +136,7 @@ async def simulate(wanted: Wanted) -> None:
 
 def simulated(wanted: Wanted) -> tuple[BoardMaker, dict[str, str]]:
     """How boards are made that execute a graph, each with pins of its own; and the names of their outports."""
-    from gateway.fbp.files import load_graph
+    from gateway.fbp.text.graph_files import load_graph
     from gateway.firmware.sources import component_map
     from gateway.serial_link.codec import WIRES
     from gateway.serial_link.componentfiles import load_components

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gateway.errors import GraphError
-from gateway.fbp.forms import form_of, render_graph
+from gateway.fbp.text.formats import form_of, render_graph
 from gateway.files import read_text, write_file_safely
 from gateway.model.graph import Graph
 

@@ -12,7 +12,7 @@ from gateway.coordinator.coordinator import Coordinator
 from gateway.coordinator.core.planner import Plan, implied_edges
 from gateway.coordinator.fbp_backend import CoordinatorBackend
 from gateway.errors import GraphError, NotFound, PortUnknown
-from gateway.fbp.graph_json import from_json, to_json
+from gateway.fbp.text.graph_json import from_json, to_json
 from gateway.model.difference import describe, difference
 from gateway.model.edits import AddEdge, AddNode, Edit, RemoveEdge
 from gateway.model.graph import Edge, Graph, Node

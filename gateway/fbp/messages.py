@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from gateway.errors import GatewayError
-from gateway.fbp.depth import DEEPEST_MESSAGE, is_too_deep
+from gateway.fbp.text.json_depth import DEEPEST_MESSAGE, is_too_deep
 
 VERSION = "0.8"
 """The version of the protocol that runtimes here speak."""

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from gateway.fbp.backend import Asked, ComponentInfo, Data, Edited, NetworkStatus, RuntimeInfo, Source
-from gateway.fbp.graph_json import dumps
 from gateway.fbp.messages import VERSION, Reply
+from gateway.fbp.text.graph_json import dumps
 from gateway.model import edits as e
 from gateway.model import graph as g
 from gateway.model.graph import Edge, Graph, Metadata

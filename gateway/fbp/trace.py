@@ -9,7 +9,7 @@ import msgspec
 
 from gateway.fbp import payloads
 from gateway.fbp.backend import Data
-from gateway.fbp.graph_json import to_json
+from gateway.fbp.text.graph_json import to_json
 from gateway.model.graph import Graph
 
 BUFFER_BYTES = 256 * 1024

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.errors import ConnectionLost, GatewayError, GraphError, RemoteProtocolError
-from gateway.fbp import graph_json, language
+from gateway.fbp.text import graph_json, language
 from gateway.fbpspec.client import RuntimeClient, Said, error_text
 from gateway.fbpspec.report import Result, Verdict
 from gateway.fbpspec.suite import Case, Step, Suite, parse_suites

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeAlias
 
 from gateway.errors import ConnectFailed, DeviceRefused, GatewayError, GraphError, TransportDown, found_in
-from gateway.fbp.graph_json import dumps
+from gateway.fbp.text.graph_json import dumps
 from gateway.model.graph import Graph
 from gateway.serial_link.boards import Boards
 from gateway.serial_link.device_file import GRAPH_FBP, GRAPH_JSON

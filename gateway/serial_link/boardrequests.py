@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from gateway.fbp.graph_json import dumps
+from gateway.fbp.text.graph_json import dumps
 from gateway.serial_link.boardgraphs import BoardGraphs
 from gateway.serial_link.boards import Boards
 from gateway.serial_link.componentmap import dump_component_map

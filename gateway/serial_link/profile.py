@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias, cast
 import msgspec
 
 from gateway.errors import ConfigError, GraphError, PortUnknown
-from gateway.fbp.forms import parse_graph
+from gateway.fbp.text.formats import parse_graph
 from gateway.model.component import ComponentLibrary
 from gateway.model.graph import Graph
 from gateway.model.participant import Participant

@@ -36,7 +36,7 @@ from gateway.fbp.backend import (
     RuntimeInfo,
     Source,
 )
-from gateway.fbp.forms import render_graph
+from gateway.fbp.text.formats import render_graph
 from gateway.fbp.watches import Listeners, Watches
 from gateway.model.component import Component, ComponentLibrary
 from gateway.model.difference import difference

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.fbp.files import load_graph
+from gateway.fbp.text.graph_files import load_graph
 from gateway.model.graph import Edge, Graph, Node
 from gateway.model.packet import Packet, PacketType
 from gateway.model.port import PortRef

@@ -23,7 +23,7 @@ from gateway.errors import (
     NotFound,
     RequestTimeout,
 )
-from gateway.fbp.language import parse
+from gateway.fbp.text.language import parse
 from gateway.model.address import serial
 from gateway.model.graph import Graph, Json
 from gateway.model.message import Message

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.fbp.files import parse_graph
+from gateway.fbp.text.graph_files import parse_graph
 from gateway.serial_link.codec import W10
 from gateway.serial_link.extensions import WANTED
 from gateway.serial_link.upload import compile_stream

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import GraphError
-from gateway.fbp.graph_json import dumps, loads, to_json
-from gateway.fbp.language import parse
-from gateway.fbp.writer import write
+from gateway.fbp.text.graph_json import dumps, loads, to_json
+from gateway.fbp.text.language import parse
+from gateway.fbp.text.language_writer import write
 from gateway.model import edits as e
 from gateway.model.difference import difference
 from gateway.model.graph import Edge, Export, Graph, Iip, Json, Node

@@ -23,7 +23,7 @@ import pytest
 
 from gateway.cli.firmware import describe, generated
 from gateway.errors import NotFound
-from gateway.fbp.files import load_graph
+from gateway.fbp.text.graph_files import load_graph
 from gateway.firmware.build import build_emulator, build_firmware
 from gateway.firmware.sources import SOURCES, component_map
 from gateway.firmware.targets import TARGETS

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.fbp.files import parse_graph
+from gateway.fbp.text.graph_files import parse_graph
 from gateway.model.component import ComponentLibrary
 from gateway.model.packet import Packet, PacketType
 from gateway.serial_link.codec import W8_04, W8_06, W10, Wire, decode, opening

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import ConfigError
-from gateway.fbp.files import parse_graph
+from gateway.fbp.text.graph_files import parse_graph
 from gateway.serial_link.capture import Capture, CaptureLine, capture_commands, capture_head, parse_capture
 from gateway.serial_link.codec import W8_06, W10, Command, Wire, command, encode
 from gateway.serial_link.commandformat import CommandKind

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import GraphError, GraphSyntaxError
-from gateway.fbp.files import load_graph
-from gateway.fbp.graph_json import dumps, loads, to_json
-from gateway.fbp.language import parse
+from gateway.fbp.text.graph_files import load_graph
+from gateway.fbp.text.graph_json import dumps, loads, to_json
+from gateway.fbp.text.language import parse
 
 VECTORS: list[dict[str, Any]] = json.loads((Path(__file__).parents[1] / "vectors" / "fbp-graphs.json").read_text())
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -36,8 +36,8 @@ from gateway.fbp.backend import (
     PacketOut,
     RuntimeInfo,
 )
-from gateway.fbp.files import load_graph
-from gateway.fbp.language import parse
+from gateway.fbp.text.graph_files import load_graph
+from gateway.fbp.text.language import parse
 from gateway.model.address import Address, mqtt
 from gateway.model.discovery import render_discovery
 from gateway.model.edits import (

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from gateway.fbp import detours
 from gateway.fbp.boxes import Box
 from gateway.fbp.drawing import draw_graphviz, draw_mermaid
-from gateway.fbp.files import load_graph
-from gateway.fbp.language import parse
 from gateway.fbp.layout import lay_out
 from gateway.fbp.svg import draw_svg
+from gateway.fbp.text.graph_files import load_graph
+from gateway.fbp.text.language import parse
 from gateway.model.graph import Edge, Export, Graph, Iip, Node
 from gateway.model.port import PortRef
 

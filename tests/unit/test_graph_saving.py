@@ -9,11 +9,11 @@ import pytest
 
 from gateway.errors import GraphError, GraphSyntaxError
 from gateway.fbp.access import Access
-from gateway.fbp.forms import Form, parse_graph, render_graph
 from gateway.fbp.intents import EditGraph
-from gateway.fbp.language import parse
 from gateway.fbp.messages import Reply
 from gateway.fbp.session import FbpSession
+from gateway.fbp.text.formats import Form, parse_graph, render_graph
+from gateway.fbp.text.language import parse
 from gateway.files import LARGEST_TEXT
 from gateway.model import graph as g
 from gateway.model.edits import apply_edits

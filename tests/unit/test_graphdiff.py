@@ -7,7 +7,7 @@ import random
 import pytest
 
 from gateway.errors import GraphError
-from gateway.fbp.files import parse_graph
+from gateway.fbp.text.graph_files import parse_graph
 from gateway.model.graph import Graph
 from gateway.serial_link.codec import W10, Command, command, decode, encode, opening
 from gateway.serial_link.commandformat import CommandKind

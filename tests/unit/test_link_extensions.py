@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from gateway.errors import BoardFull, LocalProtocolError
-from gateway.fbp.files import parse_graph
+from gateway.fbp.text.graph_files import parse_graph
 from gateway.model.packet import Packet, PacketType
 from gateway.serial_link.checkedframer import CheckedFramer
 from gateway.serial_link.codec import W10, Command, command, decode, encode, opening, send_packet

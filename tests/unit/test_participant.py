@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from gateway.cli.main import main
 from gateway.errors import ConfigError, PortUnknown
-from gateway.fbp.language import parse
+from gateway.fbp.text.language import parse
 from gateway.model.address import amqp_exchange, amqp_queue, mqtt
 from gateway.model.binding import BindingKind
 from gateway.model.port import PortRef

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.fbp.files import parse_graph
+from gateway.fbp.text.graph_files import parse_graph
 from gateway.model.packet import Packet, PacketType
 from gateway.serial_link.capture import Capture, CaptureLine, capture_commands
 from gateway.serial_link.codec import W10, Command, command, encode, send_packet

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from gateway.cli.graph_compile import compile_command
 from gateway.cli.main import main
 from gateway.errors import GraphError
-from gateway.fbp.files import parse_graph
+from gateway.fbp.text.graph_files import parse_graph
 from gateway.model.component import ComponentLibrary
 from gateway.model.graph import Graph
 from gateway.serial_link.codec import W10, Command, Wire, decode, encode

@@ -8,7 +8,7 @@ import struct
 import pytest
 
 from gateway.errors import ValueUnfit
-from gateway.fbp.files import parse_graph
+from gateway.fbp.text.graph_files import parse_graph
 from gateway.model.packet import Packet, PacketType
 from gateway.model.port import Direction, PortDef
 from gateway.serial_link.codec import W8_04, W8_06, W10, Wire

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, NoReturn
 
 from gateway.errors import GraphError, GraphSyntaxError, NodeUnknown
-from gateway.fbp.depth import DEEPEST, is_too_deep
+from gateway.fbp.text.json_depth import DEEPEST, is_too_deep
 from gateway.model.graph import Edge, Export, Graph, Iip, Json, Node
 from gateway.model.port import PortRef
 

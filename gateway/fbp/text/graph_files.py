@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gateway.errors import GraphError, NotFound
-from gateway.fbp.forms import parse_graph
+from gateway.fbp.text.formats import parse_graph
 from gateway.files import read_text
 from gateway.model.graph import Graph
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from gateway.errors import GraphError
-from gateway.fbp.depth import DEEPEST, is_too_deep
+from gateway.fbp.text.json_depth import DEEPEST, is_too_deep
 from gateway.model.graph import Edge, Export, Graph, Iip, Metadata, Node
 from gateway.model.port import PortRef
 

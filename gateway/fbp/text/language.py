@@ -12,7 +12,7 @@ from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedCharacters, UnexpectedEOF, UnexpectedInput, UnexpectedToken
 
 from gateway.errors import GraphSyntaxError
-from gateway.fbp.elements import LONGEST_TEXT, Builder, Element
+from gateway.fbp.text.language_builder import LONGEST_TEXT, Builder, Element
 from gateway.model.graph import Graph
 
 GRAMMAR = r"""

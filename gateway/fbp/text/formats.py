@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Literal
 
 from gateway.errors import GraphError
-from gateway.fbp.elements import LONGEST_TEXT
-from gateway.fbp.graph_json import LARGEST_TEXT, dumps, loads
-from gateway.fbp.writer import write
+from gateway.fbp.text.graph_json import LARGEST_TEXT, dumps, loads
+from gateway.fbp.text.language_builder import LONGEST_TEXT
+from gateway.fbp.text.language_writer import write
 from gateway.model.graph import Graph
 
 Form = Literal["fbp", "json"]
@@ -25,7 +25,7 @@ def parse_graph(text: str, source: str, form: Form | None = None, *, case_sensit
     ``case_sensitive`` keeps the case of ports in the language; a JSON graph keeps it anyway.
     """
     if (form or form_of(source)) == "fbp":
-        from gateway.fbp.language import parse  # the grammar takes 4 MiB: only where there is such a text
+        from gateway.fbp.text.language import parse  # the grammar takes 4 MiB: only where there is such a text
 
         return parse(text, source, case_sensitive=case_sensitive)
     return loads(text, source)

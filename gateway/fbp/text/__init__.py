@@ -1,0 +1,1 @@
+"""Graphs as text: the .fbp language and the JSON format."""
