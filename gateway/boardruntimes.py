@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.errors import Conflict, NotFound
-from gateway.fbp.backend import Backend
+from gateway.fbp.runtime.backend import Backend
 from gateway.model.graph import Graph
 from gateway.model.participant import DeviceState
 from gateway.serial_link.boardgraphs import BoardGraphs

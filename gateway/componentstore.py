@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gateway.errors import ConfigError, GatewayError, NotFound
-from gateway.fbp.backend import ComponentInfo, Source
+from gateway.fbp.runtime.backend import ComponentInfo, Source
 from gateway.files import read_text, write_file_safely
 from gateway.library.components import (
     FOREIGN,

@@ -19,8 +19,8 @@ from gateway.coordinator.fbp_backend import MAIN, CoordinatorBackend
 from gateway.coordinator.graph_file import GraphFile
 from gateway.coordinator.graph_handlers import GraphRequests, Handler
 from gateway.errors import ConfigError, Conflict, GraphError, NotFound
-from gateway.fbp.access import ALL, Access, parse_secrets
-from gateway.fbp.backend import Backend, RuntimeInfo
+from gateway.fbp.runtime.access import ALL, Access, parse_secrets
+from gateway.fbp.runtime.backend import Backend, RuntimeInfo
 from gateway.fbp.text.graph_files import load_graph
 from gateway.files import LARGEST_SECRETS, read_text
 from gateway.model.address import Address

@@ -95,7 +95,7 @@ def _where(here: Here, address: str | None, board: str, secret: str) -> tuple[st
 
 def _first_secret(file: Path) -> str:
     """The first secret of the gateway's own file that allows what a test needs."""
-    from gateway.fbp.access import parse_secrets
+    from gateway.fbp.runtime.access import parse_secrets
     from gateway.fbpspec.runner import NEEDED
 
     try:

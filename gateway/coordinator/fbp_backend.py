@@ -20,7 +20,7 @@ from gateway.coordinator.graph_file import GraphFile
 from gateway.coordinator.implied_edges import Implied
 from gateway.coordinator.live_data import LiveData
 from gateway.errors import GraphError, NotFound
-from gateway.fbp.backend import (
+from gateway.fbp.runtime.backend import (
     Asked,
     Cleared,
     ComponentInfo,
@@ -37,7 +37,7 @@ from gateway.fbp.backend import (
     RuntimeInfo,
     Source,
 )
-from gateway.fbp.watches import Listeners
+from gateway.fbp.runtime.subscribers import Listeners
 from gateway.model.address import Address
 from gateway.model.edits import Edit, RenameNode, apply_edit
 from gateway.model.graph import Graph, Json, Node
@@ -52,7 +52,7 @@ START_WAIT_S = 2.5
 
 
 class CoordinatorBackend:
-    """Implements ``gateway.fbp.backend.Backend``. All its methods belong to the loop that runs the coordinator."""
+    """Implements ``gateway.fbp.runtime.backend.Backend``. All its methods belong to the loop that runs the coordinator."""
 
     def __init__(
         self,

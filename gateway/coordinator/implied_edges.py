@@ -12,7 +12,7 @@ from types import MappingProxyType
 from gateway.coordinator.coordinator import Coordinator
 from gateway.coordinator.core.planner import implied_edges
 from gateway.errors import GraphError
-from gateway.fbp.backend import Change, ImpliedEdge
+from gateway.fbp.runtime.backend import Change, ImpliedEdge
 from gateway.model.edits import AddEdge, ChangeEdge, Edit, RemoveEdge
 from gateway.model.graph import Edge, Graph, Metadata
 

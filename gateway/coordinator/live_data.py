@@ -10,8 +10,8 @@ import msgspec
 
 from gateway.coordinator.coordinator import Coordinator
 from gateway.coordinator.core.planner import port_address
-from gateway.fbp.backend import Change, Data, PacketOut
-from gateway.fbp.watches import Watches
+from gateway.fbp.runtime.backend import Change, Data, PacketOut
+from gateway.fbp.runtime.subscribers import Watches
 from gateway.model.address import Address
 from gateway.model.graph import Edge, Graph, Json
 from gateway.model.message import Delivery

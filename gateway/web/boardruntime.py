@@ -17,8 +17,8 @@ from types import MappingProxyType
 from typing import Protocol
 
 from gateway.errors import GatewayError, GraphError, NotFound
-from gateway.fbp.access import ALL
-from gateway.fbp.backend import (
+from gateway.fbp.runtime.access import ALL
+from gateway.fbp.runtime.backend import (
     Asked,
     Cleared,
     ComponentInfo,
@@ -36,8 +36,8 @@ from gateway.fbp.backend import (
     RuntimeInfo,
     Source,
 )
+from gateway.fbp.runtime.subscribers import Listeners, Watches
 from gateway.fbp.text.formats import render_graph
-from gateway.fbp.watches import Listeners, Watches
 from gateway.model.component import Component, ComponentLibrary
 from gateway.model.difference import difference
 from gateway.model.edits import Edit, apply_edit
@@ -146,7 +146,7 @@ class _Gone:
 
 
 class BoardRuntime:
-    """Implements ``gateway.fbp.backend.Backend`` for one board."""
+    """Implements ``gateway.fbp.runtime.backend.Backend`` for one board."""
 
     def __init__(self, handle: BoardHandle) -> None:
         self._handle = handle

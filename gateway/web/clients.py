@@ -10,9 +10,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import assert_never
 
 from gateway.errors import GatewayError
-from gateway.fbp.access import Access
-from gateway.fbp.backend import Backend, Change, Data, Ended, Printed
-from gateway.fbp.intents import (
+from gateway.fbp.runtime.access import Access
+from gateway.fbp.runtime.backend import Backend, Change, Data, Ended, Printed
+from gateway.fbp.runtime.client_session import FbpSession
+from gateway.fbp.runtime.intents import (
     ClearGraph,
     EditGraph,
     GetSource,
@@ -24,8 +25,7 @@ from gateway.fbp.intents import (
     StopNetwork,
     WatchEdges,
 )
-from gateway.fbp.messages import Reply, render
-from gateway.fbp.session import FbpSession
+from gateway.fbp.runtime.protocol_messages import Reply, render
 from gateway.model.graph import Json
 
 log = logging.getLogger(__name__)

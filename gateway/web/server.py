@@ -14,9 +14,9 @@ from typing import Any
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from gateway.errors import Conflict
-from gateway.fbp.access import Access
-from gateway.fbp.backend import Backend
-from gateway.fbp.messages import LONGEST_FRAME
+from gateway.fbp.runtime.access import Access
+from gateway.fbp.runtime.backend import Backend
+from gateway.fbp.runtime.protocol_messages import LONGEST_FRAME
 from gateway.web.clients import serve_client
 from gateway.web.metrics import CONTENT_TYPE, not_ready, render_metrics
 from gateway.web.origins import Listen, is_local, is_own_origin, parse_listen, refusal

@@ -14,7 +14,7 @@ import pytest
 
 from gateway.boardruntimes import BoardRuntimes
 from gateway.errors import GraphError
-from gateway.fbp.access import Access
+from gateway.fbp.runtime.access import Access
 from gateway.fbp.text.language import parse
 from gateway.model.edits import AddNode
 from gateway.model.graph import Node

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from gateway.cli.main import main
-from gateway.fbp.access import ALL, Access
+from gateway.fbp.runtime.access import ALL, Access
 from gateway.web.server import WebServer
 from tests.support.fbp_runtime import SmallRuntime
 

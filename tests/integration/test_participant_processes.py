@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from gateway.componentstore import LibraryStore
-from gateway.fbp.backend import Source
+from gateway.fbp.runtime.backend import Source
 from gateway.library.processes import Processes, ProcessState
 from gateway.model.graph import Node
 from gateway.supervise import dying_with

@@ -12,8 +12,8 @@ import aiohttp
 import pytest
 
 from gateway.errors import ConfigError, Conflict
-from gateway.fbp.access import ALL, READ_ONLY, Access
-from gateway.fbp.backend import Backend
+from gateway.fbp.runtime.access import ALL, READ_ONLY, Access
+from gateway.fbp.runtime.backend import Backend
 from gateway.model.edits import ChangeNode
 from gateway.model.graph import Graph
 from gateway.web.server import WebServer

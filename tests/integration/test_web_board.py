@@ -12,8 +12,8 @@ import aiohttp
 import pytest
 
 from gateway.errors import DeliveryRefused, GraphError
-from gateway.fbp.access import Access
-from gateway.fbp.backend import Asked, Change, Cleared, Edited
+from gateway.fbp.runtime.access import Access
+from gateway.fbp.runtime.backend import Asked, Change, Cleared, Edited
 from gateway.fbp.text.graph_files import load_graph
 from gateway.firmware.sources import component_map
 from gateway.model.component import ComponentLibrary

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from gateway.fbp.messages import Reply, render
+from gateway.fbp.runtime.protocol_messages import Reply, render
 from tests.support.strange_frames import largest_frames, small_session, strange_frames
 
 MESSAGES = 100_000

@@ -8,8 +8,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from gateway.errors import GraphError, NotFound
-from gateway.fbp.access import ALL
-from gateway.fbp.backend import (
+from gateway.fbp.runtime.access import ALL
+from gateway.fbp.runtime.backend import (
     Asked,
     Cleared,
     ComponentInfo,
@@ -25,7 +25,7 @@ from gateway.fbp.backend import (
     RuntimeInfo,
     Source,
 )
-from gateway.fbp.watches import Listeners, Watches
+from gateway.fbp.runtime.subscribers import Listeners, Watches
 from gateway.model.edits import AddNode, Edit, apply_edit
 from gateway.model.graph import Edge, Graph, Json
 from gateway.model.port import Direction, PortDef, PortRef

@@ -7,10 +7,10 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-from gateway.fbp.access import Access
-from gateway.fbp.commands import EDITS
-from gateway.fbp.messages import LONGEST_FRAME
-from gateway.fbp.session import FbpSession
+from gateway.fbp.runtime.access import Access
+from gateway.fbp.runtime.client_session import FbpSession
+from gateway.fbp.runtime.commands import EDITS
+from gateway.fbp.runtime.protocol_messages import LONGEST_FRAME
 from gateway.model.graph import Edge, Graph, Node
 from gateway.model.port import PortRef
 from tests.support.fbp_runtime import SmallRuntime

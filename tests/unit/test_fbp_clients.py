@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from gateway.fbp.access import Access
-from gateway.fbp.backend import Data, Printed
+from gateway.fbp.runtime.access import Access
+from gateway.fbp.runtime.backend import Data, Printed
 from gateway.model.edits import AddNode, ChangeNode, Edit
 from gateway.model.graph import Export, Graph, Json, Node
 from gateway.model.port import PortRef

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.componentstore import LibraryStore
 from gateway.errors import ConfigError, GatewayError, NotFound
-from gateway.fbp.backend import Source
+from gateway.fbp.runtime.backend import Source
 from gateway.library.processes import Processes
 from gateway.model.graph import Node
 

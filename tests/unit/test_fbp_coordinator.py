@@ -24,8 +24,8 @@ from gateway.coordinator.graph_file import GraphFile
 from gateway.coordinator.graph_handlers import GraphRequests
 from gateway.coordinator.participants_file import load_participants
 from gateway.errors import DeliveryDeferred, GraphError, NotFound, PortUnknown
-from gateway.fbp.access import ALL
-from gateway.fbp.backend import (
+from gateway.fbp.runtime.access import ALL
+from gateway.fbp.runtime.backend import (
     Change,
     Cleared,
     ComponentKnown,

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import ConfigError, GraphError
-from gateway.fbp.access import ALL, READ_ONLY, Access, parse_secrets
-from gateway.fbp.backend import (
+from gateway.fbp.runtime.access import ALL, READ_ONLY, Access, parse_secrets
+from gateway.fbp.runtime.backend import (
     Asked,
     Cleared,
     Data,
@@ -23,10 +23,10 @@ from gateway.fbp.backend import (
     PacketOut,
     Source,
 )
-from gateway.fbp.flowrate import FlowRate
-from gateway.fbp.intents import EditGraph, GetSource, SendPacket, StartNetwork, WatchEdges
-from gateway.fbp.messages import Reply, render
-from gateway.fbp.session import FbpSession, Out
+from gateway.fbp.runtime.client_session import FbpSession, Out
+from gateway.fbp.runtime.intents import EditGraph, GetSource, SendPacket, StartNetwork, WatchEdges
+from gateway.fbp.runtime.protocol_messages import Reply, render
+from gateway.fbp.runtime.sampling import FlowRate
 from gateway.model.edits import AddEdge, AddNode, ChangeNode, Edit, RemoveNode, RenameExport, apply_edits
 from gateway.model.graph import Edge, Export, Graph, Iip, Node
 from gateway.model.port import Direction, PortRef

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from gateway.errors import GraphError, GraphSyntaxError
-from gateway.fbp.access import Access
-from gateway.fbp.intents import EditGraph
-from gateway.fbp.messages import Reply
-from gateway.fbp.session import FbpSession
+from gateway.fbp.runtime.access import Access
+from gateway.fbp.runtime.client_session import FbpSession
+from gateway.fbp.runtime.intents import EditGraph
+from gateway.fbp.runtime.protocol_messages import Reply
 from gateway.fbp.text.formats import Form, parse_graph, render_graph
 from gateway.fbp.text.language import parse
 from gateway.files import LARGEST_TEXT

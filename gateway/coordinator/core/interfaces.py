@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from gateway.errors import GatewayError, NotFound
-from gateway.fbp.backend import ComponentInfo, Source
+from gateway.fbp.runtime.backend import ComponentInfo, Source
 from gateway.model.address import Address
 from gateway.model.graph import Node
 from gateway.model.message import Delivery

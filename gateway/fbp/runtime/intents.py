@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from gateway.errors import GatewayError
-from gateway.fbp.backend import Asked, Ends, Source
+from gateway.fbp.runtime.backend import Asked, Ends, Source
 from gateway.model.edits import Edit
 from gateway.model.graph import Json
 

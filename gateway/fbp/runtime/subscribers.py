@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection
 
-from gateway.fbp.backend import Change, Ends, Listener
+from gateway.fbp.runtime.backend import Change, Ends, Listener
 
 log = logging.getLogger(__name__)
 

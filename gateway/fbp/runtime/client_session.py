@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from gateway.errors import GatewayError, GraphError
-from gateway.fbp import commands, payloads
-from gateway.fbp.access import Access, may_receive, needed
-from gateway.fbp.backend import (
+from gateway.fbp.runtime import commands, payloads
+from gateway.fbp.runtime.access import Access, may_receive, needed
+from gateway.fbp.runtime.backend import (
     Asked,
     Change,
     Cleared,
@@ -32,8 +32,7 @@ from gateway.fbp.backend import (
     Source,
     View,
 )
-from gateway.fbp.flowrate import FlowRate
-from gateway.fbp.intents import (
+from gateway.fbp.runtime.intents import (
     ClearGraph,
     EditGraph,
     GetSource,
@@ -45,8 +44,9 @@ from gateway.fbp.intents import (
     StopNetwork,
     WatchEdges,
 )
-from gateway.fbp.messages import BadRequest, Reply, Request, error, parse_request
-from gateway.fbp.trace import BUFFER_BYTES, LARGEST_BUFFER_BYTES, Trace
+from gateway.fbp.runtime.protocol_messages import BadRequest, Reply, Request, error, parse_request
+from gateway.fbp.runtime.sampling import FlowRate
+from gateway.fbp.runtime.trace import BUFFER_BYTES, LARGEST_BUFFER_BYTES, Trace
 from gateway.model.graph import Graph
 
 NO_GRAPH = "No graph specified"

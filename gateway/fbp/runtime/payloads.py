@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from gateway.fbp.backend import Asked, ComponentInfo, Data, Edited, NetworkStatus, RuntimeInfo, Source
-from gateway.fbp.messages import VERSION, Reply
+from gateway.fbp.runtime.backend import Asked, ComponentInfo, Data, Edited, NetworkStatus, RuntimeInfo, Source
+from gateway.fbp.runtime.protocol_messages import VERSION, Reply
 from gateway.fbp.text.graph_json import dumps
 from gateway.model import edits as e
 from gateway.model import graph as g

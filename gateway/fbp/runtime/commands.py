@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from gateway.errors import GraphError
-from gateway.fbp.backend import Source
+from gateway.fbp.runtime.backend import Source
 from gateway.model import edits as e
 from gateway.model.graph import NO_METADATA, Edge, Export, Iip, Metadata, Node
 from gateway.model.port import Direction, PortRef

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from gateway.fbp import payloads
-from gateway.fbp.backend import Data
+from gateway.fbp.runtime import payloads
+from gateway.fbp.runtime.backend import Data
 from gateway.fbp.text.graph_json import to_json
 from gateway.model.graph import Graph
 
