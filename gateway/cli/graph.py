@@ -258,8 +258,8 @@ def diff(before: str, after: str, exit_code: bool, form: Form | None, case_sensi
 @reading
 def draw(file: str, kind: Drawing | None, path: Path | None, form: Form | None, case_sensitive: bool) -> None:
     """Draw a graph as SVG, or as text for Mermaid or Graphviz: `gateway graph draw hall.fbp -o hall.svg`."""
-    from gateway.fbp.drawing import draw_graphviz, draw_mermaid
-    from gateway.fbp.svg import draw_svg
+    from gateway.fbp.drawing.dot_mermaid import draw_graphviz, draw_mermaid
+    from gateway.fbp.drawing.svg import draw_svg
 
     wanted = kind or EXTENSIONS.get(path.suffix if path else ".svg")
     if wanted is None:

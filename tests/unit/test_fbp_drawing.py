@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.fbp import detours
-from gateway.fbp.boxes import Box
-from gateway.fbp.drawing import draw_graphviz, draw_mermaid
-from gateway.fbp.layout import lay_out
-from gateway.fbp.svg import draw_svg
+from gateway.fbp.drawing import long_edges
+from gateway.fbp.drawing.boxes import Box
+from gateway.fbp.drawing.dot_mermaid import draw_graphviz, draw_mermaid
+from gateway.fbp.drawing.layout import lay_out
+from gateway.fbp.drawing.svg import draw_svg
 from gateway.fbp.text.graph_files import load_graph
 from gateway.fbp.text.language import parse
 from gateway.model.graph import Edge, Export, Graph, Iip, Node
@@ -128,8 +128,8 @@ def leads_through_no_box(graph: Graph) -> None:
 def test_no_wire_that_runs_below_leads_through_a_box_or_off_the_paper(order: list[Edge | Iip]) -> None:
     graph = Graph(nodes=tuple(Node(name, "X") for name in "abcdefgh"), order=tuple(order))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(detours, "FEW_LANES", 2)
-        patch.setattr(detours, "LANES_PER_WIRE", 0)
+        patch.setattr(long_edges, "FEW_LANES", 2)
+        patch.setattr(long_edges, "LANES_PER_WIRE", 0)
         leads_through_no_box(graph)
 
 
@@ -144,7 +144,7 @@ def large_graph(nodes: int, edges: int) -> Graph:
 def test_of_a_large_graph_the_longest_wires_run_below_it_and_few_lanes_are_left() -> None:
     drawing = lay_out(large_graph(400, 1200))
     lanes = {lane for wire in drawing.wires for lane in wire.lanes}
-    assert len(lanes) < detours.FEW_LANES + len(drawing.wires)
+    assert len(lanes) < long_edges.FEW_LANES + len(drawing.wires)
     below = [wire for wire in drawing.wires if wire.below]
     assert below
     assert min(lane.y for wire in below for lane in wire.lanes) > max(

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from itertools import pairwise
 
-from gateway.fbp.boxes import GAP_X, GAP_Y, LANE_H, MARGIN, Box, Wire
+from gateway.fbp.drawing.boxes import GAP_X, GAP_Y, LANE_H, MARGIN, Box, Wire
 
 SWEEPS = 12
 

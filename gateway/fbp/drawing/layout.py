@@ -11,11 +11,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 
-from gateway.fbp.boxes import GAP_X, GAP_Y, LINE_H, MARGIN, PAD, ROW_H, SMALL_H, TITLE_H, Box, Drawing, Wire
-from gateway.fbp.detours import choose_detours, place_detours
-from gateway.fbp.heights import links_of, order_columns, place
-from gateway.fbp.layers import choose_layers, with_lanes
-from gateway.fbp.textwidth import BOLD, SIZE, clipped, text_width
+from gateway.fbp.drawing.boxes import GAP_X, GAP_Y, LINE_H, MARGIN, PAD, ROW_H, SMALL_H, TITLE_H, Box, Drawing, Wire
+from gateway.fbp.drawing.layers import choose_layers, with_lanes
+from gateway.fbp.drawing.long_edges import choose_detours, place_detours
+from gateway.fbp.drawing.placement import links_of, order_columns, place
+from gateway.fbp.drawing.text_metrics import BOLD, SIZE, clipped, text_width
 from gateway.model.graph import Edge, Graph, Iip, Json, members
 from gateway.model.port import PortRef
 

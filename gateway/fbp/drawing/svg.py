@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from xml.sax.saxutils import escape
 
-from gateway.fbp.boxes import ARROW, GAP_X, LINE_H, PAD, TITLE_H, Box, Drawing, Wire
-from gateway.fbp.layout import lay_out, shown_line, shown_port, shown_title
+from gateway.fbp.drawing.boxes import ARROW, GAP_X, LINE_H, PAD, TITLE_H, Box, Drawing, Wire
+from gateway.fbp.drawing.layout import lay_out, shown_line, shown_port, shown_title
 from gateway.model.graph import Graph
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

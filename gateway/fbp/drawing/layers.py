@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from gateway.fbp.boxes import LANE_H, Box, Wire
+from gateway.fbp.drawing.boxes import LANE_H, Box, Wire
 
 
 def choose_layers(boxes: Sequence[Box], wires: Sequence[Wire]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from html import escape
 
-from gateway.fbp.layout import literal, port_label
+from gateway.fbp.drawing.layout import literal, port_label
 from gateway.model.graph import Edge, Graph, members
 from gateway.model.port import PortRef
 

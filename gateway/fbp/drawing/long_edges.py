@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Sequence
 
-from gateway.fbp.boxes import GAP_Y, LANE_H, Box, Wire
+from gateway.fbp.drawing.boxes import GAP_Y, LANE_H, Box, Wire
 
 FEW_LANES = 4000
 LANES_PER_WIRE = 2
