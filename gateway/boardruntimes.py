@@ -10,7 +10,7 @@ from gateway.serial_link.boardgraphs import BoardGraphs
 from gateway.serial_link.boards import Boards
 from gateway.serial_link.pairedboard import PairedBoard
 from gateway.serial_link.profile import BoardProfile
-from gateway.web.boardruntime import BoardRuntime
+from gateway.web.board_runtime import BoardRuntime
 
 IN_TROUBLE = frozenset({DeviceState.REFUSED, DeviceState.BACKING_OFF})
 

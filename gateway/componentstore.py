@@ -11,7 +11,7 @@ from pathlib import Path
 from gateway.errors import ConfigError, GatewayError, NotFound
 from gateway.fbp.runtime.backend import ComponentInfo, Source
 from gateway.files import read_text, write_file_safely
-from gateway.library.components import (
+from gateway.library.core.components import (
     FOREIGN,
     LANGUAGES,
     WIRING,
@@ -22,7 +22,7 @@ from gateway.library.components import (
     parse_library,
     share_announcer,
 )
-from gateway.library.foreign import parse_foreign
+from gateway.library.core.foreign import parse_foreign
 from gateway.library.processes import Processes, only_and_ignore
 from gateway.model.discovery import parse_discovery
 from gateway.model.graph import Node

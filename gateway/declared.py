@@ -14,7 +14,7 @@ from pathlib import Path
 
 from gateway.errors import ConfigError, ValueUnfit
 from gateway.files import read_text
-from gateway.library.foreign import parse_foreign
+from gateway.library.core.foreign import parse_foreign
 from gateway.model.discovery import parse_discovery
 
 KEY = "amqp.import"

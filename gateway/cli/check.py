@@ -74,7 +74,7 @@ def what_would_be_opened(here: Here, config: Config) -> tuple[list[str], list[st
     from gateway.runtimes import read_access, start_graph
     from gateway.serial_link.device_file import DeviceFile
     from gateway.statedir import secret
-    from gateway.web.origins import parse_listen
+    from gateway.web.core.origins import parse_listen
 
     secret(config.mqtt.password, config.mqtt.password_file, "mqtt.password_file")
     secret(config.amqp.password, config.amqp.password_file, "amqp.password_file")

@@ -14,7 +14,7 @@ from gateway.cli.common import Here, json_option, placed, print_json, writing
 
 if TYPE_CHECKING:
     from gateway.firmware.build import MemoryUse
-    from gateway.firmware.targets import Target
+    from gateway.firmware.core.targets import Target
     from gateway.serial_link.selfdescription import Description
 
 GRAPH = click.option("--graph", type=click.Path(path_type=Path), help="Device graph that the board runs at boot.")
@@ -91,7 +91,7 @@ def info(here: Here, what: str, as_json: bool) -> None:
 def known_target(name: str) -> Target:
     """The target of this name."""
     from gateway.errors import NotFound
-    from gateway.firmware.targets import TARGETS
+    from gateway.firmware.core.targets import TARGETS
 
     if name not in TARGETS:
         raise NotFound(f"no firmware target {name}; there are {', '.join(TARGETS)}")
@@ -122,7 +122,7 @@ def describe(target: Target, graph_file: Path | None, meanings: tuple[str, ...] 
 
 def generated(target: Target, description: Description) -> str:
     """The text of generated.h."""
-    from gateway.firmware.header import generated_header
+    from gateway.firmware.core.header import generated_header
     from gateway.serial_link.codec import W10
     from gateway.serial_link.selfdescription import encode_description, image_block
     from gateway.serial_link.upload import compile_stream
@@ -151,7 +151,7 @@ def in_file(path: Path) -> Description:
     """The description in an image: Intel HEX, ELF, or plain bytes."""
     from gateway.errors import GatewayError
     from gateway.files import read_bytes
-    from gateway.firmware.ihex import read_ihex
+    from gateway.firmware.core.ihex import read_ihex
     from gateway.serial_link.selfdescription import decode_description, document_in
 
     try:

@@ -50,7 +50,7 @@ def command(here: Here, target: str, file: Path, chip: str, programmer: str, spe
 def check_image(file: Path, chip: str) -> None:
     """``GatewayError`` for a file that is damaged or too large, before anything is touched."""
     from gateway.files import read_bytes
-    from gateway.firmware.ihex import read_ihex
+    from gateway.firmware.core.ihex import read_ihex
 
     try:
         text = read_bytes(file).decode("ascii")

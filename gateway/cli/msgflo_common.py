@@ -10,7 +10,7 @@ import click
 
 from gateway import files
 from gateway.errors import ConfigError
-from gateway.library.components import Library, add_directory, parse_library
+from gateway.library.core.components import Library, add_directory, parse_library
 
 
 def broker_option(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -17,8 +17,8 @@ from gateway.cli.msgflo_common import broker_option
 @click.option("--json", "data", metavar="DATA", help="The message, as JSON.")
 def send_message(broker: str | None, queue: str | None, data: str | None) -> None:
     """Send one message to a queue. Example: gateway msgflo send-message --queue hall.IN --json '{"on": true}'"""
+    from gateway.participant.msgflo_tools import send_one
     from gateway.participant.run import find_broker, make_broker
-    from gateway.participant.tools import send_one
 
     if not queue:
         raise click.UsageError("Missing queue to send to (--queue)")
@@ -37,8 +37,8 @@ def send_message(broker: str | None, queue: str | None, data: str | None) -> Non
 @click.option("--amount", type=click.IntRange(1, 65535), default=1, show_default=True, help="How many to wait for.")
 def dump_message(broker: str | None, queue: str | None, amount: int) -> None:
     """Wait for messages of a queue, take them, print them as one line of JSON: an array where --amount is above 1."""
+    from gateway.participant.msgflo_tools import take_some
     from gateway.participant.run import find_broker, make_broker
-    from gateway.participant.tools import take_some
 
     if not queue:
         raise click.UsageError("Missing queue to dump from (--queue)")
@@ -52,7 +52,7 @@ def _no_constant(name: str) -> Any:
 
 
 def _value(body: bytes) -> Any:
-    from gateway.participant.definition import decode
+    from gateway.participant.core.definition import decode
 
     data, is_json = decode(body)
     return data if is_json else body.decode("utf-8", "replace")

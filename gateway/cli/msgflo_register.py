@@ -11,7 +11,7 @@ import click
 
 from gateway.cli.msgflo_common import broker_option, read_text, switch
 from gateway.errors import ConfigError
-from gateway.library.foreign import Foreign, parse_foreign
+from gateway.library.core.foreign import Foreign, parse_foreign
 
 DEFAULT_INTERVAL_S = 60.0
 
@@ -56,8 +56,8 @@ def _read(text: str) -> Foreign:
 
 def _announce(broker: str | None, foreigners: Sequence[Foreign], interval_s: float) -> None:
     from gateway.participant.client import HEARTBEATS_PER_PERIOD
+    from gateway.participant.msgflo_tools import announce
     from gateway.participant.run import find_broker, make_broker, set_up_logging
-    from gateway.participant.tools import announce
 
     set_up_logging()
     messages = {foreign.id: foreign.announcement() for foreign in foreigners}

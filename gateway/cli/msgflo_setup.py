@@ -14,11 +14,11 @@ import click
 from gateway.cli.msgflo_common import broker_option, names, read_library, switch
 from gateway.errors import ComponentUnknown, GatewayError
 from gateway.fbp.text.graph_files import load_graph
-from gateway.library.components import Library, command_line, command_words
+from gateway.library.core.components import Library, command_line, command_words
 from gateway.library.processes import Processes, only_and_ignore
 from gateway.model.graph import Graph
 from gateway.participant.broker import Broker
-from gateway.participant.wiring import (
+from gateway.participant.core.msgflo_setup import (
     WIRING,
     Joint,
     Wire,
@@ -147,7 +147,7 @@ async def _set_up(plan: _Setup) -> None:
 
 
 async def _wire(plan: _Setup) -> None:
-    from gateway.participant.tools import discover, keep_wired, wire_up
+    from gateway.participant.msgflo_tools import discover, keep_wired, wire_up
 
     click.echo(f"Set up participants {_node_list(plan.children)}")
     queues = (await discover(plan.broker, plan.wires, plan.timeout_s)).queues if plan.discover else static_queues

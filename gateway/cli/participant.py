@@ -24,8 +24,8 @@ def run(file: Path, role: str, broker: str | None, iips: str, class_name: str) -
     FILE may be written for this gateway (from gateway.participant import Participant) or for MsgFlo's Python library
     (import msgflo), which need not be installed. Example: gateway participant run repeat.py repeater
     """
-    from gateway.participant.compat import authors_code, load_participant, standing_in
-    from gateway.participant.definition import parse_iips
+    from gateway.participant.core.definition import parse_iips
+    from gateway.participant.msgflo_shim import authors_code, load_participant, standing_in
     from gateway.participant.run import find_broker, make_broker, run_until_stopped, set_up_logging
 
     set_up_logging()

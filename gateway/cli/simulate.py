@@ -18,7 +18,7 @@ from gateway.errors import GatewayError, NotFound, found_in
 if TYPE_CHECKING:
     from gateway.model.component import ComponentLibrary
     from gateway.model.graph import Graph
-    from gateway.simulator.faults import FaultSpec
+    from gateway.simulator.core.faults import FaultSpec
     from gateway.simulator.pty import Playable
 
 BoardMaker: TypeAlias = "Callable[[str], Callable[[float], Playable]]"
@@ -113,7 +113,7 @@ def run_emulated(firmware: str, links: tuple[Path, ...], graph: Path | None, *, 
 
 async def simulate(wanted: Wanted) -> None:
     """Until SIGINT or SIGTERM."""
-    from gateway.simulator.faults import FaultyLine
+    from gateway.simulator.core.faults import FaultyLine
     from gateway.simulator.pty import SimulatedBoard
 
     spec = read_faults(wanted.faults)
@@ -141,9 +141,9 @@ def simulated(wanted: Wanted) -> tuple[BoardMaker, dict[str, str]]:
     from gateway.serial_link.codec import WIRES
     from gateway.serial_link.componentfiles import load_components
     from gateway.serial_link.upload import compile_stream
-    from gateway.simulator import board as core
-    from gateway.simulator.components import Pins
-    from gateway.simulator.ourfirmware import Told
+    from gateway.simulator.core import board as core
+    from gateway.simulator.core.components import Pins
+    from gateway.simulator.core.our_firmware import Told
 
     wire = WIRES[wanted.wire]
     library = load_components(wanted.components or component_map())
@@ -193,7 +193,7 @@ def replayed(path: Path) -> tuple[BoardMaker, dict[str, str]]:
     from gateway.files import read_text
     from gateway.serial_link.capture import LARGEST_CAPTURE, capture_commands, parse_capture
     from gateway.serial_link.describe import Way
-    from gateway.simulator.replay import ReplayBoard
+    from gateway.simulator.core.replay import ReplayBoard
 
     try:
         capture = parse_capture(read_text(path, LARGEST_CAPTURE), str(path))
@@ -210,7 +210,7 @@ def read_faults(text: str) -> FaultSpec | None:
     from dataclasses import replace
 
     from gateway.files import read_text
-    from gateway.simulator.faults import FaultSpec, parse_faults, parse_script
+    from gateway.simulator.core.faults import FaultSpec, parse_faults, parse_script
 
     if not text.startswith("@"):
         return parse_faults(text) if text else None

@@ -15,8 +15,8 @@ import click
 from gateway.cli.common import Here, json_option, placed, print_json, writing
 from gateway.cli.daemon import ask_one, find_daemon
 from gateway.errors import EXIT_FAILED, ConfigError, ConnectFailed, NotFound
-from gateway.fbpspec.report import Result, Verdict, as_json, as_junit, summary, text_lines
-from gateway.fbpspec.suite import Suite, parse_suites
+from gateway.fbpspec.core.report import Result, Verdict, as_json, as_junit, summary, text_lines
+from gateway.fbpspec.core.suite import Suite, parse_suites
 from gateway.files import LARGEST_SECRETS, read_text
 
 SUITE_FILES = (".yaml", ".yml")

@@ -13,8 +13,8 @@ from typing import Any
 from gateway.errors import ConnectionLost, GatewayError, GraphError, RemoteProtocolError
 from gateway.fbp.text import graph_json, language
 from gateway.fbpspec.client import RuntimeClient, Said, error_text
-from gateway.fbpspec.report import Result, Verdict
-from gateway.fbpspec.suite import Case, Step, Suite, parse_suites
+from gateway.fbpspec.core.report import Result, Verdict
+from gateway.fbpspec.core.suite import Case, Step, Suite, parse_suites
 from gateway.model.graph import Edge, Export, Graph, Node
 from gateway.model.port import PortRef
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.errors import GatewayError, NotFound
+from gateway.firmware.core.targets import Target
 from gateway.firmware.sources import SOURCES
-from gateway.firmware.targets import Target
 
 EMULATOR_NEEDS = (
     ("make", "make"),

@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
-from gateway.library.components import OWN_TOOLS
+from gateway.library.core.components import OWN_TOOLS
 from gateway.supervise import Backoff, dying_with, signal_name, to_the_end
 
 log = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from typing import Any
 from gateway.errors import GatewayError
 from gateway.participant.broker import Broker, MakeBroker
 from gateway.participant.client import WINDOW, AsyncParticipant, Incoming, serve_participant
-from gateway.participant.definition import PortName, complete_definition
+from gateway.participant.core.definition import PortName, complete_definition
 from gateway.supervise import first_leaf
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.model.message import Delivery, Outcome
-from gateway.participant.definition import Seat
+from gateway.participant.core.definition import Seat
 from gateway.transport import Connector, Session
 
 

@@ -23,7 +23,7 @@ from gateway.model.address import Address, amqp_queue, mqtt
 from gateway.model.discovery import DISCOVERY_QUEUE
 from gateway.model.message import Delivery, Message, Outcome
 from gateway.participant.broker import Broker
-from gateway.participant.definition import PortName, announcement, complete_definition, decode, encode, seat
+from gateway.participant.core.definition import PortName, announcement, complete_definition, decode, encode, seat
 from gateway.supervise import Backoff, LinkReport, keep_connected
 from gateway.transport import Session
 

@@ -18,7 +18,7 @@ from gateway.errors import ConfigError
 from gateway.participant.blocking import Engine, Participant
 from gateway.participant.broker import Broker
 from gateway.participant.client import WINDOW, AsyncParticipant, serve_participant
-from gateway.participant.definition import Seat, parse_iips
+from gateway.participant.core.definition import Seat, parse_iips
 
 DEFAULT_BROKER = "amqp://localhost"
 """What MsgFlo's libraries and tools take when nothing is said."""

@@ -16,8 +16,8 @@ from typing import Any, Protocol, Self
 
 from gateway.errors import Conflict, GatewayError, ValueUnfit
 from gateway.files import is_served
-from gateway.simulator.components import Pins
-from gateway.simulator.faults import FaultyLine, Reset, Unplug
+from gateway.simulator.core.components import Pins
+from gateway.simulator.core.faults import FaultyLine, Reset, Unplug
 
 CRASH_S = 1.0
 """How long a board that crashed is away."""

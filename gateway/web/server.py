@@ -18,8 +18,8 @@ from gateway.fbp.runtime.access import Access
 from gateway.fbp.runtime.backend import Backend
 from gateway.fbp.runtime.protocol_messages import LONGEST_FRAME
 from gateway.web.clients import serve_client
-from gateway.web.metrics import CONTENT_TYPE, not_ready, render_metrics
-from gateway.web.origins import Listen, is_local, is_own_origin, parse_listen, refusal
+from gateway.web.core.metrics import CONTENT_TYPE, not_ready, render_metrics
+from gateway.web.core.origins import Listen, is_local, is_own_origin, parse_listen, refusal
 
 log = logging.getLogger(__name__)
 

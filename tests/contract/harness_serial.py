@@ -15,8 +15,8 @@ from gateway.model.packet import Packet, PacketType
 from gateway.model.port import Direction, PortDef
 from gateway.serial_link.boards import Boards
 from gateway.serial_link.pairing import PairRequest, Text
-from gateway.simulator.board import Board
-from gateway.simulator.components import COMPONENTS, SimulatedComponent
+from gateway.simulator.core.board import Board
+from gateway.simulator.core.components import COMPONENTS, SimulatedComponent
 from gateway.simulator.pty import SimulatedBoard
 from tests.support.boards import network_of
 

@@ -11,8 +11,8 @@ import pytest
 
 from gateway.errors import GatewayError
 from gateway.firmware.build import memory_use
-from gateway.firmware.ihex import read_ihex
-from gateway.firmware.targets import TARGETS
+from gateway.firmware.core.ihex import read_ihex
+from gateway.firmware.core.targets import TARGETS
 from tests.support.firmware import EXAMPLES, build, firmware_board
 from tests.support.gateway import COMMAND, clean_environment
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.firmware.build import make, require_tools
-from gateway.firmware.targets import TARGETS
+from gateway.firmware.core.targets import TARGETS
 from tests.support.firmware import EXAMPLES, built, generated_header_of, sources_hash
 
 

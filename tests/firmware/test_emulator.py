@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.firmware.build import require_tools
-from gateway.firmware.targets import TARGETS
+from gateway.firmware.core.targets import TARGETS
 from gateway.serial_link.codec import command
 from gateway.serial_link.commandformat import CommandKind
 from tests.support.firmware import FirmwareBoard, emulator, firmware_board, host_end, missing_tools_fail

@@ -13,8 +13,8 @@ from gateway.serial_link.codec import command, send_packet
 from gateway.serial_link.commandformat import CommandKind, DebugPoint
 from gateway.serial_link.extensions import Extension, checked
 from gateway.serial_link.linkevents import DebugReported, Desynced
-from gateway.simulator.board import Board
-from gateway.simulator.ourfirmware import Told
+from gateway.simulator.core.board import Board
+from gateway.simulator.core.our_firmware import Told
 from tests.firmware.conftest import Fresh
 from tests.support.anyboard import AnyBoard, warm
 from tests.support.firmware import HostEnd, host_end, library, thermometer

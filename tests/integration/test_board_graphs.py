@@ -37,7 +37,7 @@ from gateway.serial_link.connector import BoardConnector
 from gateway.serial_link.device_file import GRAPH_JSON
 from gateway.serial_link.pairing import PairRequest, Text
 from gateway.serial_link.session import BoardSession
-from gateway.simulator.components import Pins
+from gateway.simulator.core.components import Pins
 from gateway.simulator.pty import SimulatedBoard
 from tests.support.boards import COMPONENTS, FAST_GRAPH, LOOP_GRAPH, Registry, board_maker, network_of
 from tests.support.wait import soon

@@ -20,7 +20,7 @@ from examples.private_rabbitmq import PrivateRabbitMQ
 from gateway.cli.main import main
 from gateway.participant import Message, Participant, open_participant, run
 from gateway.participant.blocking import MOST_UNSENT, Engine
-from gateway.participant.definition import PortName
+from gateway.participant.core.definition import PortName
 from gateway.participant.run import make_broker
 from tests.support.gateway import Process, until
 from tests.support.mosquitto import Mosquitto

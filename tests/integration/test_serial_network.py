@@ -22,7 +22,7 @@ from gateway.model.message import Message
 from gateway.mqtt.microflo_line import open_line
 from gateway.serial_link.boards import Boards
 from gateway.serial_link.openers import NETWORKS, opener
-from gateway.simulator.board import Board
+from gateway.simulator.core.board import Board
 from tests.support.boards import LOOP_GRAPH, board_maker, patient_links, request, simulated
 from tests.support.mosquitto import Mosquitto
 from tests.support.relay import Relay

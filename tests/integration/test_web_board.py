@@ -21,7 +21,7 @@ from gateway.model.edits import AddNode, ChangeNode
 from gateway.model.graph import Graph, Json, Node
 from gateway.model.port import PortRef
 from gateway.serial_link.componentmap import parse_component_map
-from gateway.web.boardruntime import BoardRuntime
+from gateway.web.board_runtime import BoardRuntime
 from gateway.web.server import WebServer
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

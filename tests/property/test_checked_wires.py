@@ -8,8 +8,8 @@ from gateway.fbp.text.graph_files import parse_graph
 from gateway.serial_link.codec import W10
 from gateway.serial_link.extensions import WANTED
 from gateway.serial_link.upload import compile_stream
-from gateway.simulator.board import Board
-from gateway.simulator.ourfirmware import Told
+from gateway.simulator.core.board import Board
+from gateway.simulator.core.our_firmware import Told
 from tests.support.agreeing import Agreeing
 from tests.support.boards import library
 

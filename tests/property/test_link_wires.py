@@ -24,7 +24,7 @@ from gateway.serial_link.linkevents import (
     RequestFailed,
     options_for,
 )
-from gateway.simulator.board import Board
+from gateway.simulator.core.board import Board
 from tests.support.vectors import library
 from tests.support.wires import BYTE_AT_A_TIME, WHOLE, Bench, WireFaults
 

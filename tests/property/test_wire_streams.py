@@ -16,7 +16,7 @@ from gateway.serial_link.detector import Detector
 from gateway.serial_link.framer import Framer
 from gateway.serial_link.link import Link
 from gateway.serial_link.linkevents import Opened, PacketSent
-from gateway.simulator.board import Board
+from gateway.simulator.core.board import Board
 from tests.support.vectors import library
 
 wires = st.sampled_from(list(WIRES.values()))

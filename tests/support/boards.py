@@ -21,10 +21,10 @@ from gateway.serial_link.pairing import PairRequest, Text
 from gateway.serial_link.profile import PortMeaning, parse_board_graph
 from gateway.serial_link.selfdescription import Description, Limits, encode_description
 from gateway.serial_link.upload import compile_stream
-from gateway.simulator.board import Board
-from gateway.simulator.components import Pins
-from gateway.simulator.network import Network
-from gateway.simulator.ourfirmware import Told
+from gateway.simulator.core.board import Board
+from gateway.simulator.core.components import Pins
+from gateway.simulator.core.network import Network
+from gateway.simulator.core.our_firmware import Told
 from gateway.simulator.pty import SimulatedBoard
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

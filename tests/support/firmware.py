@@ -25,8 +25,8 @@ from gateway.cli.firmware import describe, generated
 from gateway.errors import NotFound
 from gateway.fbp.text.graph_files import load_graph
 from gateway.firmware.build import build_emulator, build_firmware
+from gateway.firmware.core.targets import TARGETS
 from gateway.firmware.sources import SOURCES, component_map
-from gateway.firmware.targets import TARGETS
 from gateway.model.component import ComponentLibrary
 from gateway.model.graph import Graph
 from gateway.model.packet import Packet

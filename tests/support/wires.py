@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from gateway.serial_link.link import Link
 from gateway.serial_link.linkevents import LinkEvent
-from gateway.simulator.board import Board
+from gateway.simulator.core.board import Board
 
 
 @dataclass

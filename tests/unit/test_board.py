@@ -13,8 +13,8 @@ from gateway.model.packet import Packet, PacketType
 from gateway.serial_link.codec import W8_04, W8_06, W10, Wire, decode, opening
 from gateway.serial_link.commandformat import CommandKind
 from gateway.serial_link.upload import compile_stream
-from gateway.simulator.board import Board
-from gateway.simulator.components import COMPONENTS, SimulatedComponent, number
+from gateway.simulator.core.board import Board
+from gateway.simulator.core.components import COMPONENTS, SimulatedComponent, number
 from tests.support.vectors import CAPTURES, each, frames, library
 
 NOT_SIMULATED = {"device-made-pointer": "a pointer is no packet of ours"}

@@ -16,7 +16,7 @@ from gateway.serial_link.describe import Listener, Names, Way, describe, fields
 from gateway.serial_link.extensions import checked
 from gateway.serial_link.link import Link
 from gateway.serial_link.linkevents import LinkEvent, Opened, PacketSent, Replied, RequestFailed
-from gateway.simulator.replay import ReplayBoard
+from gateway.simulator.core.replay import ReplayBoard
 from tests.support.vectors import CAPTURES, each, library
 
 BLINK = parse_graph("tick(Timer) OUT -> IN flip(ToggleBoolean) OUT -> IN lamp(DigitalWrite)", "blink.fbp")

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.serial_link.codec import W8_04, W8_06, W10, WIRES, Wire, opening
 from gateway.serial_link.detector import Detector, DetectorEvent, Found, NothingFound, SwitchBaud
-from gateway.simulator.board import Board
+from gateway.simulator.core.board import Board
 from tests.support.vectors import library
 
 EVERY_WIRE = pytest.mark.parametrize("wire", WIRES.values(), ids=WIRES)

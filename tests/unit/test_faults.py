@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.errors import ConfigError, ValueUnfit
-from gateway.simulator.faults import Action, FaultSpec, FaultyLine, Reset, Unplug, parse_faults, parse_script
+from gateway.simulator.core.faults import Action, FaultSpec, FaultyLine, Reset, Unplug, parse_faults, parse_script
 
 TEXT = bytes(range(256)) * 8
 

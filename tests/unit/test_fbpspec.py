@@ -8,10 +8,10 @@ from xml.etree import ElementTree
 import pytest
 
 from gateway.errors import ConfigError
-from gateway.fbpspec.jsonpath import PathError, query
-from gateway.fbpspec.matchers import check
-from gateway.fbpspec.report import Result, Verdict, as_json, as_junit, summary, text_lines
-from gateway.fbpspec.suite import Fixture, parse_suites
+from gateway.fbpspec.core.jsonpath import PathError, query
+from gateway.fbpspec.core.matchers import check
+from gateway.fbpspec.core.report import Result, Verdict, as_json, as_junit, summary, text_lines
+from gateway.fbpspec.core.suite import Fixture, parse_suites
 
 SUITES = """
 name: Two suites

@@ -14,7 +14,7 @@ from gateway.serial_link.commandformat import CommandKind
 from gateway.serial_link.graphdiff import GraphChange, Running
 from gateway.serial_link.model import BoardModel
 from gateway.serial_link.upload import Uploader
-from gateway.simulator.board import Board
+from gateway.simulator.core.board import Board
 from tests.support.vectors import library
 
 BASE = "a(Forward) OUT -> IN b(Forward) OUT -> IN c(Count)\n'5' -> IN a\nOUTPORT=c.OUT:TOTAL\nINPORT=a.IN:GO"

@@ -8,8 +8,8 @@ import pytest
 
 from gateway.errors import ComponentUnknown, ConfigError
 from gateway.formats.yaml import load_yaml
-from gateway.library.components import add_directory, command_line, command_words, parse_library, share_announcer
-from gateway.library.foreign import parse_foreign
+from gateway.library.core.components import add_directory, command_line, command_words, parse_library, share_announcer
+from gateway.library.core.foreign import parse_foreign
 from gateway.library.processes import only_and_ignore, resolve
 
 PACKAGE = json.dumps(

@@ -16,7 +16,7 @@ from gateway.serial_link.link import Link
 from gateway.serial_link.linkevents import Opened, Replied, RequestFailed
 from gateway.serial_link.model import BoardModel
 from gateway.serial_link.upload import Uploader
-from gateway.simulator.board import Board
+from gateway.simulator.core.board import Board
 from tests.support.vectors import CAPTURES, frames, library
 
 FORWARD = library().component("Forward").number

@@ -16,7 +16,7 @@ from gateway.fbp.text.language import parse
 from gateway.model.address import amqp_exchange, amqp_queue, mqtt
 from gateway.model.binding import BindingKind
 from gateway.model.port import PortRef
-from gateway.participant.definition import (
+from gateway.participant.core.definition import (
     announcement,
     complete_definition,
     decode,
@@ -24,9 +24,7 @@ from gateway.participant.definition import (
     parse_iips,
     seat,
 )
-from gateway.participant.greenlets import stand_in
-from gateway.participant.run import make_broker
-from gateway.participant.wiring import (
+from gateway.participant.core.msgflo_setup import (
     Forwarding,
     amqp_bindings,
     iips_by_role,
@@ -35,6 +33,8 @@ from gateway.participant.wiring import (
     static_queues,
     wires_of,
 )
+from gateway.participant.gevent_shim import stand_in
+from gateway.participant.run import make_broker
 
 CLASS = """\
 from gateway.participant import Participant

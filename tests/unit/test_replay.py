@@ -12,9 +12,9 @@ from gateway.serial_link.commandformat import CommandKind, DebugLevel, DebugPoin
 from gateway.serial_link.describe import Way
 from gateway.serial_link.extensions import NONE, WANTED, Extension, extend
 from gateway.serial_link.upload import compile_stream
-from gateway.simulator.board import Board
-from gateway.simulator.ourfirmware import Told
-from gateway.simulator.replay import ReplayBoard
+from gateway.simulator.core.board import Board
+from gateway.simulator.core.our_firmware import Told
+from gateway.simulator.core.replay import ReplayBoard
 from tests.support.agreeing import Agreeing
 from tests.support.boards import library
 

@@ -18,7 +18,7 @@ from gateway.serial_link.identity import Identity
 from gateway.serial_link.linkevents import LinkCounters
 from gateway.serial_link.selfdescription import Description, Limits, encode_description
 from gateway.serial_link.terms import MOST_FAILURES, Terms
-from gateway.simulator.ourfirmware import OurFirmware, Told
+from gateway.simulator.core.our_firmware import OurFirmware, Told
 
 ATTIC, OTHER = b"attic..1", b"other..1"
 KNOWN = Identity("board", ATTIC.hex())

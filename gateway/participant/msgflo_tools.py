@@ -17,8 +17,8 @@ from gateway.model.participant import Participant
 from gateway.model.port import Direction, PortRef
 from gateway.participant.broker import Broker
 from gateway.participant.client import LONGEST_DELAY_S
-from gateway.participant.definition import Seat
-from gateway.participant.wiring import Forwarding, Joint, Wire, amqp_bindings, roles_of
+from gateway.participant.core.definition import Seat
+from gateway.participant.core.msgflo_setup import Forwarding, Joint, Wire, amqp_bindings, roles_of
 from gateway.supervise import Backoff, LinkReport, keep_connected
 from gateway.transport import Session
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from gateway.fbpspec.jsonpath import PathError, query, same
+from gateway.fbpspec.core.jsonpath import PathError, query, same
 
 LONGEST_SHOWN = 200
 """Characters of a value in a message."""

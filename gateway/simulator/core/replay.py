@@ -16,9 +16,9 @@ from gateway.serial_link.commandformat import (
     DebugPoint,
 )
 from gateway.serial_link.extensions import NONE, Extension, checked
-from gateway.simulator.components import Pins
-from gateway.simulator.ourfirmware import MOST_CREDIT
-from gateway.simulator.parser import OurParser, Parser
+from gateway.simulator.core.components import Pins
+from gateway.simulator.core.our_firmware import MOST_CREDIT
+from gateway.simulator.core.parser import OurParser, Parser
 
 Recorded = tuple[float, bool, Command]
 """Time in seconds, whether it went to the board, and what."""

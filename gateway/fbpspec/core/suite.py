@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.errors import ConfigError
-from gateway.fbpspec.matchers import MATCHERS, check
+from gateway.fbpspec.core.matchers import MATCHERS, check
 from gateway.formats.yaml import load_all_yaml
 
 DEFAULT_TIMEOUT_S = 2.0

@@ -24,11 +24,11 @@ from gateway.serial_link.codec import (
 )
 from gateway.serial_link.commandformat import EXTENSION_REPLY_OF, REPLY_OF, CommandKind, DebugLevel, DebugPoint
 from gateway.serial_link.extensions import Extension, checked
-from gateway.simulator.components import COMPONENTS, Pins, SimulatedComponent
-from gateway.simulator.network import Crashed, Network
-from gateway.simulator.ourfirmware import OurFirmware, Told
-from gateway.simulator.parser import OurParser, Parser
-from gateway.simulator.strictness import Refused, check_strictly
+from gateway.simulator.core.components import COMPONENTS, Pins, SimulatedComponent
+from gateway.simulator.core.network import Crashed, Network
+from gateway.simulator.core.our_firmware import OurFirmware, Told
+from gateway.simulator.core.parser import OurParser, Parser
+from gateway.simulator.core.strictness import Refused, check_strictly
 
 MOST_TURNS = 64
 """Turns of the network in one ``tick``: a self-loop must not hold the process."""

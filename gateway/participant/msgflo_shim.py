@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any, cast
 
 from gateway.errors import ConfigError, GatewayError, NotFound
-from gateway.participant import greenlets
+from gateway.participant import gevent_shim
 from gateway.participant.blocking import Engine, Message, Participant
 from gateway.participant.run import Factory, main, run
 
@@ -36,7 +36,7 @@ def msgflo_module() -> ModuleType:
 @contextmanager
 def standing_in(path: Path, role: str, iips: str) -> Iterator[None]:
     """While a file runs: our ``msgflo`` and ``gevent`` to import, its directory to import from, its command line."""
-    modules = {"msgflo": msgflo_module(), **greenlets.stand_in()}
+    modules = {"msgflo": msgflo_module(), **gevent_shim.stand_in()}
     modules["msgflo.msgflo"] = modules["msgflo"]
     before = {name: sys.modules.get(name) for name in modules}
     arguments, directories = sys.argv, sys.path[:]

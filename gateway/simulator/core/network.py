@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from gateway.model.component import Component
 from gateway.model.packet import Packet
 from gateway.serial_link.commandformat import DebugPoint
-from gateway.simulator.components import COMPONENTS, Pins, SimulatedComponent
+from gateway.simulator.core.components import COMPONENTS, Pins, SimulatedComponent
 
 QUEUE_FULL = DebugPoint.QUEUE_FULL
 """What strict firmware says of a message that finds no room."""

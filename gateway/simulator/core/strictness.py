@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway.serial_link.codec import Command
 from gateway.serial_link.commandformat import CommandKind, DebugPoint
-from gateway.simulator.network import QUEUE_FULL, Network
+from gateway.simulator.core.network import QUEUE_FULL, Network
 
 
 class Refused(Exception):

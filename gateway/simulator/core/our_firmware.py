@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from gateway.serial_link.codec import Command
 from gateway.serial_link.commandformat import CommandKind
 from gateway.serial_link.extensions import NONE, WANTED, Extension
-from gateway.simulator.network import Network
+from gateway.simulator.core.network import Network
 
 SILENT_HOST_S = 10.0
 """Silence of the host after which the network doesn't wait for its credit any more."""

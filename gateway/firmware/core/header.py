@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from gateway.errors import GraphError
-from gateway.firmware.targets import Target
+from gateway.firmware.core.targets import Target
 from gateway.model.component import Component, ComponentLibrary
 from gateway.model.port import PortDef
 

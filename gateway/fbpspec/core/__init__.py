@@ -1,0 +1,1 @@
+"""Test suites, matchers and reports of fbp-spec. No I/O."""

@@ -1,0 +1,1 @@
+"""Generated headers, Intel HEX and the table of targets. No I/O."""

@@ -1,0 +1,1 @@
+"""Component libraries as data. No I/O."""

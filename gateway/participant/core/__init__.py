@@ -1,0 +1,1 @@
+"""Definitions of participants and their wiring. No I/O."""

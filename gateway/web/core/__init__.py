@@ -1,0 +1,1 @@
+"""Metrics text and origin checks. No I/O."""
