@@ -14,9 +14,9 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from gateway.model.packet import Packet, PacketType
-from gateway.serial_link.codec import W10, encode, sent_arguments
-from gateway.serial_link.codec import Command as Unit
-from gateway.serial_link.commandformat import CommandKind
+from gateway.serial_link.protocol.codec import W10, encode, sent_arguments
+from gateway.serial_link.protocol.codec import Command as Unit
+from gateway.serial_link.protocol.commandformat import CommandKind
 from gateway.simulator.pty import SimulatedBoard
 from tests.support.boards import board_maker
 

@@ -1,5 +1,5 @@
 // The numbers of the MicroFlo command protocol, wire generation W10: ten bytes a command, little endian.
-// The host's end has the same in gateway/serial_link/commandformat.py.
+// The host's end has the same in gateway/serial_link/protocol/commandformat.py.
 #pragma once
 
 #include <stdint.h>

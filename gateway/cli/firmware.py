@@ -123,7 +123,7 @@ def describe(target: Target, graph_file: Path | None, meanings: tuple[str, ...] 
 def generated(target: Target, description: Description) -> str:
     """The text of generated.h."""
     from gateway.firmware.core.header import generated_header
-    from gateway.serial_link.codec import W10
+    from gateway.serial_link.protocol.codec import W10
     from gateway.serial_link.selfdescription import encode_description, image_block
     from gateway.serial_link.upload import compile_stream
 
@@ -176,13 +176,13 @@ def of_board(here: Here, what: str) -> dict[str, Any]:
 async def ask_board(path: str) -> dict[str, Any]:
     """Open the port, and ask."""
     from gateway.errors import ConnectFailed, DeviceRefused, GatewayError
-    from gateway.serial_link.codec import W10
     from gateway.serial_link.conversation import Conversation
-    from gateway.serial_link.link import Link
-    from gateway.serial_link.linkevents import options_for
     from gateway.serial_link.openers import opener
     from gateway.serial_link.port import PortOptions
     from gateway.serial_link.preparing import wait_for_boot
+    from gateway.serial_link.protocol.codec import W10
+    from gateway.serial_link.protocol.link import Link
+    from gateway.serial_link.protocol.link_events import options_for
     from gateway.serial_link.selfdescription import DescriptionReader
 
     port = await opener()(path, PortOptions())

@@ -16,8 +16,8 @@ from gateway.cli.common import Here, json_line, placed
 from gateway.cli.daemon import ask
 
 if TYPE_CHECKING:
-    from gateway.serial_link.codec import Wire
-    from gateway.serial_link.describe import Names, Way
+    from gateway.serial_link.protocol.codec import Wire
+    from gateway.serial_link.protocol.dissector import Names, Way
 
 WIRE_NAMES = ("w10", "w8-0.6", "w8-0.4")
 SILENCE_S = 0.25
@@ -65,7 +65,7 @@ def names_of(graph: Path | None, components: Path | None) -> Names:
     """The names of the graph, if one is given."""
     from gateway.fbp.text.graph_files import load_graph
     from gateway.serial_link.componentfiles import load_components
-    from gateway.serial_link.describe import Names
+    from gateway.serial_link.protocol.dissector import Names
 
     if graph is None or components is None:
         return Names()
@@ -75,9 +75,9 @@ def names_of(graph: Path | None, components: Path | None) -> Names:
 def through_daemon(here: Here, device: str, *, show_hex: bool, as_json: bool) -> Iterator[str]:
     """What the daemon's line to a board carries. Its first item says what the line is, each other one is a read or write."""
     from gateway.fbp.text.graph_files import parse_graph
-    from gateway.serial_link.codec import WIRES
     from gateway.serial_link.componentmap import parse_component_map
-    from gateway.serial_link.describe import Names, Way
+    from gateway.serial_link.protocol.codec import WIRES
+    from gateway.serial_link.protocol.dissector import Names, Way
 
     items = ask(here, "monitor", timeout_s=None, device=device)
     head = next(items)
@@ -93,9 +93,9 @@ def through_daemon(here: Here, device: str, *, show_hex: bool, as_json: bool) ->
 async def listen(port: str, wire: str, baud: int, names: Names, *, show_hex: bool, as_json: bool) -> None:
     """Until SIGINT or SIGTERM, or until the port is gone."""
     from gateway.errors import ConnectionLost
-    from gateway.serial_link.codec import WIRES
-    from gateway.serial_link.describe import Way
     from gateway.serial_link.port import PortOptions, open_serial
+    from gateway.serial_link.protocol.codec import WIRES
+    from gateway.serial_link.protocol.dissector import Way
 
     view = View(WIRES[wire], names, show_hex=show_hex, as_json=as_json)
     line = await open_serial(port, PortOptions(baud))
@@ -133,7 +133,7 @@ class View:
     """Bytes of a line -> the lines that people or programs read."""
 
     def __init__(self, wire: Wire, names: Names, *, show_hex: bool, as_json: bool) -> None:
-        from gateway.serial_link.describe import Listener, Way
+        from gateway.serial_link.protocol.dissector import Listener, Way
 
         self._wire, self._names = wire, names
         self._show_hex, self._as_json = show_hex, as_json
@@ -146,8 +146,8 @@ class View:
             yield self._json(time, way, found) if self._as_json else self._words(time, way, found)
 
     def _words(self, time: float, way: Way, found: Any) -> str:
-        from gateway.serial_link.codec import encode
-        from gateway.serial_link.describe import describe
+        from gateway.serial_link.protocol.codec import encode
+        from gateway.serial_link.protocol.dissector import describe
 
         if isinstance(found, bytes):
             return f"{time:10.3f} {way} no command: {found.hex()} {printable(found)}"
@@ -155,8 +155,8 @@ class View:
         return f"{time:10.3f} {describe(self._wire, way, found, self._names)}{tail}"
 
     def _json(self, time: float, way: Way, found: Any) -> str:
-        from gateway.serial_link.codec import encode
-        from gateway.serial_link.describe import Way, fields
+        from gateway.serial_link.protocol.codec import encode
+        from gateway.serial_link.protocol.dissector import Way, fields
 
         if isinstance(found, bytes):
             direction = "to board" if way is Way.TO_BOARD else "from board"

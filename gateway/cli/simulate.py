@@ -138,8 +138,8 @@ def simulated(wanted: Wanted) -> tuple[BoardMaker, dict[str, str]]:
     """How boards are made that execute a graph, each with pins of its own; and the names of their outports."""
     from gateway.fbp.text.graph_files import load_graph
     from gateway.firmware.sources import component_map
-    from gateway.serial_link.codec import WIRES
     from gateway.serial_link.componentfiles import load_components
+    from gateway.serial_link.protocol.codec import WIRES
     from gateway.serial_link.upload import compile_stream
     from gateway.simulator.core import board as core
     from gateway.simulator.core.components import Pins
@@ -191,8 +191,8 @@ def outport_names(graph: Graph, library: ComponentLibrary) -> dict[str, str]:
 def replayed(path: Path) -> tuple[BoardMaker, dict[str, str]]:
     """How boards are made that say what was recorded."""
     from gateway.files import read_text
-    from gateway.serial_link.capture import LARGEST_CAPTURE, capture_commands, parse_capture
-    from gateway.serial_link.describe import Way
+    from gateway.serial_link.protocol.capture_format import LARGEST_CAPTURE, capture_commands, parse_capture
+    from gateway.serial_link.protocol.dissector import Way
     from gateway.simulator.core.replay import ReplayBoard
 
     try:

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from gateway.model.participant import DeviceState
-from gateway.serial_link.extensions import NONE, BoardCounts, Extension, names
-from gateway.serial_link.linkevents import LinkCounters
+from gateway.serial_link.protocol.extensions import NONE, BoardCounts, Extension, names
+from gateway.serial_link.protocol.link_events import LinkCounters
 
 TRANSITIONS: dict[DeviceState, frozenset[DeviceState]] = {
     DeviceState.ABSENT: frozenset({DeviceState.OPENING, DeviceState.BACKING_OFF, DeviceState.REFUSED}),

@@ -13,10 +13,11 @@ from typing import TypeAlias
 
 from gateway.errors import ConnectFailed, ConnectionLost, DeviceRefused, GatewayError, GraphError, RequestTimeout
 from gateway.serial_link.alarm import Alarm
-from gateway.serial_link.codec import Command
-from gateway.serial_link.commandformat import CommandKind, DebugLevel, DebugPoint, point_text
-from gateway.serial_link.link import Link
-from gateway.serial_link.linkevents import (
+from gateway.serial_link.port import Port
+from gateway.serial_link.protocol.codec import Command
+from gateway.serial_link.protocol.commandformat import CommandKind, DebugLevel, DebugPoint, point_text
+from gateway.serial_link.protocol.link import Link
+from gateway.serial_link.protocol.link_events import (
     DebugReported,
     Desynced,
     GaveUp,
@@ -27,7 +28,6 @@ from gateway.serial_link.linkevents import (
     RequestFailed,
     RequestToken,
 )
-from gateway.serial_link.port import Port
 
 log = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ import time
 
 from gateway.errors import ConnectionLost
 from gateway.serial_link.alarm import Alarm
-from gateway.serial_link.detector import Detector, Found, NothingFound, SwitchBaud
 from gateway.serial_link.port import Port
+from gateway.serial_link.protocol.wire_detector import Detector, Found, NothingFound, SwitchBaud
 
 Verdict = Found | NothingFound
 

@@ -14,10 +14,10 @@ from gateway.model.component import ComponentLibrary
 from gateway.model.graph import Graph, Iip
 from gateway.model.packet import Packet
 from gateway.model.port import Direction, PortDef
-from gateway.serial_link.codec import W10, Command, Wire, command, send_packet
-from gateway.serial_link.commandformat import REPLY_OF, CommandKind
-from gateway.serial_link.model import MOST_NODES
 from gateway.serial_link.namemap import NameMap
+from gateway.serial_link.protocol.board_model import MOST_NODES
+from gateway.serial_link.protocol.codec import W10, Command, Wire, command, send_packet
+from gateway.serial_link.protocol.commandformat import REPLY_OF, CommandKind
 from gateway.serial_link.upload import resolved
 
 Port = tuple[int, int]

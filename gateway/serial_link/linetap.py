@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from gateway.serial_link.describe import Way
 from gateway.serial_link.port import OnBytes, OnLost, Port
+from gateway.serial_link.protocol.dissector import Way
 
 Listen: TypeAlias = Callable[[Way, bytes], None]
 

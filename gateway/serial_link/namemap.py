@@ -9,8 +9,8 @@ from types import MappingProxyType
 from gateway.model.component import ComponentLibrary
 from gateway.model.graph import Export, Graph
 from gateway.model.port import Direction, PortDef
-from gateway.serial_link.codec import W10, Command, Wire, command
-from gateway.serial_link.commandformat import CommandKind
+from gateway.serial_link.protocol.codec import W10, Command, Wire, command
+from gateway.serial_link.protocol.commandformat import CommandKind
 
 
 @dataclass(frozen=True, slots=True)

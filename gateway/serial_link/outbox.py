@@ -22,10 +22,10 @@ from gateway.errors import (
     DeliveryRefused,
     LocalProtocolError,
 )
-from gateway.serial_link.codec import Command
-from gateway.serial_link.commandformat import DebugPoint
 from gateway.serial_link.conversation import OnAnswer
-from gateway.serial_link.linkevents import Replied, RequestFailed
+from gateway.serial_link.protocol.codec import Command
+from gateway.serial_link.protocol.commandformat import DebugPoint
+from gateway.serial_link.protocol.link_events import Replied, RequestFailed
 
 log = logging.getLogger(__name__)
 

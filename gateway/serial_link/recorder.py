@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TextIO
 
 from gateway.errors import Conflict, GatewayError
-from gateway.serial_link.capture import MOST_BYTES, CaptureLine, capture_head
-from gateway.serial_link.codec import WIRES
 from gateway.serial_link.connector import BoardConnector
-from gateway.serial_link.describe import Way
+from gateway.serial_link.protocol.capture_format import MOST_BYTES, CaptureLine, capture_head
+from gateway.serial_link.protocol.codec import WIRES
+from gateway.serial_link.protocol.dissector import Way
 
 log = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ from gateway.errors import ConfigError
 from gateway.model.participant import Participant
 from gateway.model.port import Direction
 from gateway.serial_link.boardstate import BoardStatus, board_entry
-from gateway.serial_link.codec import WIRES, Wire
 from gateway.serial_link.connector import BoardConnector
 from gateway.serial_link.device_file import DeviceRecord
 from gateway.serial_link.profile import BoardProfile
+from gateway.serial_link.protocol.codec import WIRES, Wire
 
 
 def wire_of(record: DeviceRecord) -> Wire:

@@ -17,9 +17,9 @@ from gateway.formats import cbor
 from gateway.model.component import Component, ComponentLibrary
 from gateway.model.graph import Edge, Export, Graph, Iip, Node
 from gateway.model.port import Direction, PortDef, PortRef
-from gateway.serial_link.codec import Command, command
-from gateway.serial_link.commandformat import CommandKind
-from gateway.serial_link.values import check_scale
+from gateway.serial_link.protocol.codec import Command, command
+from gateway.serial_link.protocol.commandformat import CommandKind
+from gateway.serial_link.protocol.json_values import check_scale
 
 VERSION = 1
 """Of the document. A reader takes any that is not newer."""

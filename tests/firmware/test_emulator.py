@@ -9,8 +9,8 @@ import pytest
 
 from gateway.firmware.build import require_tools
 from gateway.firmware.core.targets import TARGETS
-from gateway.serial_link.codec import command
-from gateway.serial_link.commandformat import CommandKind
+from gateway.serial_link.protocol.codec import command
+from gateway.serial_link.protocol.commandformat import CommandKind
 from tests.support.firmware import FirmwareBoard, emulator, firmware_board, host_end, missing_tools_fail
 from tests.support.gateway import until
 

@@ -11,9 +11,9 @@ from gateway.fbp.text.graph_files import load_graph
 from gateway.model.graph import Edge, Graph, Node
 from gateway.model.packet import Packet, PacketType
 from gateway.model.port import PortRef
-from gateway.serial_link.codec import command, send_packet
-from gateway.serial_link.commandformat import CommandKind, DebugPoint
-from gateway.serial_link.linkevents import DebugReported, Replied, RequestFailed
+from gateway.serial_link.protocol.codec import command, send_packet
+from gateway.serial_link.protocol.commandformat import CommandKind, DebugPoint
+from gateway.serial_link.protocol.link_events import DebugReported, Replied, RequestFailed
 from gateway.serial_link.selfdescription import DescriptionReader, SelfDescription
 from tests.support.anyboard import AnyBoard, running
 from tests.support.firmware import EXAMPLES, HostEnd, host_end, library, thermometer

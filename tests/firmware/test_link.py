@@ -9,10 +9,10 @@ import pytest
 from gateway.model.graph import Export, Graph, Node
 from gateway.model.packet import Packet, PacketType
 from gateway.model.port import PortRef
-from gateway.serial_link.codec import command, send_packet
-from gateway.serial_link.commandformat import CommandKind, DebugPoint
-from gateway.serial_link.extensions import Extension, checked
-from gateway.serial_link.linkevents import DebugReported, Desynced
+from gateway.serial_link.protocol.codec import command, send_packet
+from gateway.serial_link.protocol.commandformat import CommandKind, DebugPoint
+from gateway.serial_link.protocol.extensions import Extension, checked
+from gateway.serial_link.protocol.link_events import DebugReported, Desynced
 from gateway.simulator.core.board import Board
 from gateway.simulator.core.our_firmware import Told
 from tests.firmware.conftest import Fresh

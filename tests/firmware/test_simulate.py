@@ -14,8 +14,8 @@ import pytest
 from examples.simulated_board import ask_board
 from gateway.firmware.emulated import EmulatedBoard
 from gateway.model.packet import Packet, PacketType
-from gateway.serial_link.codec import command, send_packet
-from gateway.serial_link.commandformat import CommandKind
+from gateway.serial_link.protocol.codec import command, send_packet
+from gateway.serial_link.protocol.commandformat import CommandKind
 from tests.support.firmware import EXAMPLES, host_end
 from tests.support.gateway import COMMAND, Process, clean_environment
 

@@ -10,11 +10,11 @@ import pytest
 from gateway.model.graph import Edge, Graph, Iip, Node
 from gateway.model.packet import Packet, PacketType
 from gateway.model.port import PortRef
-from gateway.serial_link.codec import W10, command, send_packet
-from gateway.serial_link.commandformat import CommandKind
-from gateway.serial_link.credit import CreditLimits
-from gateway.serial_link.extensions import CHECKSUM_BYTES, WANTED, count_page, extend, read_counts
-from gateway.serial_link.linkevents import Desynced, PacketSent, RequestFailed
+from gateway.serial_link.protocol.codec import W10, command, send_packet
+from gateway.serial_link.protocol.commandformat import CommandKind
+from gateway.serial_link.protocol.credit import CreditLimits
+from gateway.serial_link.protocol.extensions import CHECKSUM_BYTES, WANTED, count_page, extend, read_counts
+from gateway.serial_link.protocol.link_events import Desynced, PacketSent, RequestFailed
 from gateway.serial_link.selfdescription import DescriptionReader
 from tests.support.anyboard import AnyBoard
 from tests.support.firmware import HostEnd, host_end

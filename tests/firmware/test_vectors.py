@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gateway.model.packet import PacketType
-from gateway.serial_link.commandformat import CommandKind, DebugPoint
+from gateway.serial_link.protocol.commandformat import CommandKind, DebugPoint
 from tests.support.anyboard import AnyBoard
 from tests.support.firmware import HostEnd, host_end
 

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.errors import ConnectionLost
 from gateway.serial_link.boardstate import BoardStatus
-from gateway.serial_link.extensions import BoardCounts
+from gateway.serial_link.protocol.extensions import BoardCounts
 from gateway.serial_link.terms import MOST_FAILURES
 from tests.support.boards import Registry, request, simulated
 

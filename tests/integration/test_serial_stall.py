@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from gateway.serial_link.codec import W8_04, W8_06, W10, Wire, command
-from gateway.serial_link.commandformat import CommandKind
 from gateway.serial_link.conversation import Conversation
 from gateway.serial_link.detection import Detection
-from gateway.serial_link.detector import Detector, Found
-from gateway.serial_link.link import Link
-from gateway.serial_link.linkevents import LinkOptions
 from gateway.serial_link.port import OnBytes, OnLost, Port, PortOptions, TtyPort, open_serial
+from gateway.serial_link.protocol.codec import W8_04, W8_06, W10, Wire, command
+from gateway.serial_link.protocol.commandformat import CommandKind
+from gateway.serial_link.protocol.link import Link
+from gateway.serial_link.protocol.link_events import LinkOptions
+from gateway.serial_link.protocol.wire_detector import Detector, Found
 from tests.support.boards import simulated
 
 WAIT_S = 60.0

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 import pytest
 
 from gateway.model.packet import Packet, PacketType
-from gateway.serial_link.codec import WIRES, Command, command, send_packet
-from gateway.serial_link.codec import Wire as Generation
-from gateway.serial_link.commandformat import CommandKind
-from gateway.serial_link.link import Link
-from gateway.serial_link.linkevents import (
+from gateway.serial_link.protocol.codec import WIRES, Command, command, send_packet
+from gateway.serial_link.protocol.codec import Wire as Generation
+from gateway.serial_link.protocol.commandformat import CommandKind
+from gateway.serial_link.protocol.link import Link
+from gateway.serial_link.protocol.link_events import (
     Desynced,
     GaveUp,
     LinkEvent,

@@ -9,13 +9,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.model.packet import Packet, PacketType
-from gateway.serial_link.codec import WIRES, Command, Wire, decode, encode, packet_of_event, sent, sent_arguments
-from gateway.serial_link.commandformat import CommandKind
-from gateway.serial_link.describe import Listener, Way
-from gateway.serial_link.detector import Detector
-from gateway.serial_link.framer import Framer
-from gateway.serial_link.link import Link
-from gateway.serial_link.linkevents import Opened, PacketSent
+from gateway.serial_link.protocol.codec import (
+    WIRES,
+    Command,
+    Wire,
+    decode,
+    encode,
+    packet_of_event,
+    sent,
+    sent_arguments,
+)
+from gateway.serial_link.protocol.commandformat import CommandKind
+from gateway.serial_link.protocol.dissector import Listener, Way
+from gateway.serial_link.protocol.framer import Framer
+from gateway.serial_link.protocol.link import Link
+from gateway.serial_link.protocol.link_events import Opened, PacketSent
+from gateway.serial_link.protocol.wire_detector import Detector
 from gateway.simulator.core.board import Board
 from tests.support.vectors import library
 

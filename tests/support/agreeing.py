@@ -6,13 +6,21 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from gateway.model.packet import Packet
-from gateway.serial_link.codec import W10, Command, command
-from gateway.serial_link.commandformat import CommandKind
-from gateway.serial_link.credit import CreditLimits
-from gateway.serial_link.extensions import WANTED, count_page, extend
-from gateway.serial_link.gaps import Gaps
-from gateway.serial_link.link import Link
-from gateway.serial_link.linkevents import Desynced, LinkEvent, Opened, PacketSent, Replied, RequestFailed, options_for
+from gateway.serial_link.protocol.codec import W10, Command, command
+from gateway.serial_link.protocol.commandformat import CommandKind
+from gateway.serial_link.protocol.credit import CreditLimits
+from gateway.serial_link.protocol.extensions import WANTED, count_page, extend
+from gateway.serial_link.protocol.link import Link
+from gateway.serial_link.protocol.link_events import (
+    Desynced,
+    LinkEvent,
+    Opened,
+    PacketSent,
+    Replied,
+    RequestFailed,
+    options_for,
+)
+from gateway.serial_link.protocol.sequence_gaps import Gaps
 from tests.support.wires import WHOLE, Bench
 
 BAUD = 115200

@@ -14,11 +14,11 @@ from gateway.firmware.sources import component_map
 from gateway.model.component import ComponentLibrary
 from gateway.model.port import PortDef
 from gateway.serial_link.boards import Boards
-from gateway.serial_link.codec import W10, Wire
 from gateway.serial_link.componentmap import parse_component_map
-from gateway.serial_link.linkevents import LinkOptions, options_for
 from gateway.serial_link.pairing import PairRequest, Text
 from gateway.serial_link.profile import PortMeaning, parse_board_graph
+from gateway.serial_link.protocol.codec import W10, Wire
+from gateway.serial_link.protocol.link_events import LinkOptions, options_for
 from gateway.serial_link.selfdescription import Description, Limits, encode_description
 from gateway.serial_link.upload import compile_stream
 from gateway.simulator.core.board import Board

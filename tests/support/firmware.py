@@ -30,10 +30,11 @@ from gateway.firmware.sources import SOURCES, component_map
 from gateway.model.component import ComponentLibrary
 from gateway.model.graph import Graph
 from gateway.model.packet import Packet
-from gateway.serial_link.codec import W10, Command
 from gateway.serial_link.componentmap import parse_component_map
-from gateway.serial_link.link import Link
-from gateway.serial_link.linkevents import (
+from gateway.serial_link.namemap import NameMap
+from gateway.serial_link.protocol.codec import W10, Command
+from gateway.serial_link.protocol.link import Link
+from gateway.serial_link.protocol.link_events import (
     LinkEvent,
     LinkOptions,
     Opened,
@@ -42,7 +43,6 @@ from gateway.serial_link.linkevents import (
     RequestFailed,
     RequestToken,
 )
-from gateway.serial_link.namemap import NameMap
 from gateway.serial_link.upload import Uploader
 
 ROOT = Path(__file__).parents[2]

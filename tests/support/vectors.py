@@ -8,7 +8,7 @@ from typing import Any
 
 from gateway.model.component import Component, ComponentLibrary
 from gateway.model.port import Direction, PortDef
-from gateway.serial_link.codec import W8_04, W8_06, W10, Wire
+from gateway.serial_link.protocol.codec import W8_04, W8_06, W10, Wire
 
 FOLDER = Path(__file__).parents[1] / "vectors"
 CAPTURES: dict[str, dict[str, Any]] = {

@@ -11,8 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from gateway.serial_link.link import Link
-from gateway.serial_link.linkevents import LinkEvent
+from gateway.serial_link.protocol.link import Link
+from gateway.serial_link.protocol.link_events import LinkEvent
 from gateway.simulator.core.board import Board
 
 

@@ -9,13 +9,19 @@ import pytest
 
 from gateway.errors import ConfigError
 from gateway.fbp.text.graph_files import parse_graph
-from gateway.serial_link.capture import Capture, CaptureLine, capture_commands, capture_head, parse_capture
-from gateway.serial_link.codec import W8_06, W10, Command, Wire, command, encode
-from gateway.serial_link.commandformat import CommandKind
-from gateway.serial_link.describe import Listener, Names, Way, describe, fields
-from gateway.serial_link.extensions import checked
-from gateway.serial_link.link import Link
-from gateway.serial_link.linkevents import LinkEvent, Opened, PacketSent, Replied, RequestFailed
+from gateway.serial_link.protocol.capture_format import (
+    Capture,
+    CaptureLine,
+    capture_commands,
+    capture_head,
+    parse_capture,
+)
+from gateway.serial_link.protocol.codec import W8_06, W10, Command, Wire, command, encode
+from gateway.serial_link.protocol.commandformat import CommandKind
+from gateway.serial_link.protocol.dissector import Listener, Names, Way, describe, fields
+from gateway.serial_link.protocol.extensions import checked
+from gateway.serial_link.protocol.link import Link
+from gateway.serial_link.protocol.link_events import LinkEvent, Opened, PacketSent, Replied, RequestFailed
 from gateway.simulator.core.replay import ReplayBoard
 from tests.support.vectors import CAPTURES, each, library
 

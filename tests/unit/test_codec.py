@@ -8,7 +8,7 @@ import pytest
 
 from gateway.errors import LocalProtocolError, RemoteProtocolError
 from gateway.model.packet import Packet, PacketType
-from gateway.serial_link.codec import (
+from gateway.serial_link.protocol.codec import (
     W8_06,
     W10,
     WIRES,
@@ -24,7 +24,7 @@ from gateway.serial_link.codec import (
     send_packet,
     sent,
 )
-from gateway.serial_link.commandformat import CommandKind
+from gateway.serial_link.protocol.commandformat import CommandKind
 from tests.support.vectors import CAPTURES, each, frames
 
 EVERY_WIRE = pytest.mark.parametrize("wire", WIRES.values(), ids=WIRES)

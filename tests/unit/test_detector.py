@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from gateway.serial_link.codec import W8_04, W8_06, W10, WIRES, Wire, opening
-from gateway.serial_link.detector import Detector, DetectorEvent, Found, NothingFound, SwitchBaud
+from gateway.serial_link.protocol.codec import W8_04, W8_06, W10, WIRES, Wire, opening
+from gateway.serial_link.protocol.wire_detector import Detector, DetectorEvent, Found, NothingFound, SwitchBaud
 from gateway.simulator.core.board import Board
 from tests.support.vectors import library
 

@@ -199,7 +199,7 @@ def test_a_file_without_end_is_refused() -> None:
 def test_no_file_that_a_command_or_the_configuration_names_is_read_without_end(
     words: tuple[str, ...], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.serial_link.capture.LARGEST_CAPTURE", 1000)  # a recording may be long
+    monkeypatch.setattr("gateway.serial_link.protocol.capture_format.LARGEST_CAPTURE", 1000)  # a recording may be long
     large, http, mqtt = tmp_path / "large", tmp_path / "http.toml", tmp_path / "mqtt.toml"
     with large.open("wb") as file:
         file.truncate((16 << 20) + 1)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.serial_link.codec import W8_06, W10, Command
-from gateway.serial_link.framer import Framer, plausible
+from gateway.serial_link.protocol.codec import W8_06, W10, Command
+from gateway.serial_link.protocol.framer import Framer, plausible
 
 WANTED = bytes.fromhex("c9130000000000000000")
 EVENT = bytes.fromhex("00670100000705000000")

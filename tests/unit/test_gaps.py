@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.serial_link.gaps import Gaps
+from gateway.serial_link.protocol.sequence_gaps import Gaps
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from gateway.errors import LocalProtocolError
 from gateway.model.packet import Packet, PacketType
 from gateway.model.port import Direction, PortDef
-from gateway.serial_link.codec import (
+from gateway.serial_link.protocol.codec import (
     W8_04,
     W8_06,
     W10,
@@ -23,9 +23,10 @@ from gateway.serial_link.codec import (
     send_packet,
     sent,
 )
-from gateway.serial_link.commandformat import REPLY_OF, CommandKind
-from gateway.serial_link.link import Link
-from gateway.serial_link.linkevents import (
+from gateway.serial_link.protocol.commandformat import REPLY_OF, CommandKind
+from gateway.serial_link.protocol.json_values import to_packets
+from gateway.serial_link.protocol.link import Link
+from gateway.serial_link.protocol.link_events import (
     DebugReported,
     Desynced,
     GaveUp,
@@ -38,7 +39,6 @@ from gateway.serial_link.linkevents import (
     RequestFailed,
     options_for,
 )
-from gateway.serial_link.values import to_packets
 from tests.support.vectors import CAPTURES, each
 
 EVERY_WIRE = pytest.mark.parametrize("wire", WIRES.values(), ids=WIRES)

@@ -9,14 +9,14 @@ import pytest
 from gateway.errors import BoardFull, LocalProtocolError
 from gateway.fbp.text.graph_files import parse_graph
 from gateway.model.packet import Packet, PacketType
-from gateway.serial_link.checkedframer import CheckedFramer
-from gateway.serial_link.codec import W10, Command, command, decode, encode, opening, send_packet
-from gateway.serial_link.commandformat import CommandKind, DebugLevel, DebugPoint
-from gateway.serial_link.credit import CreditLimits
-from gateway.serial_link.extensions import NONE, WANTED, Extension, checked, checksum, extend
-from gateway.serial_link.link import Link
-from gateway.serial_link.linkevents import Desynced, LinkEvent, PacketSent, Replied, RequestFailed
-from gateway.serial_link.model import BoardModel
+from gateway.serial_link.protocol.board_model import BoardModel
+from gateway.serial_link.protocol.checksum_framer import CheckedFramer
+from gateway.serial_link.protocol.codec import W10, Command, command, decode, encode, opening, send_packet
+from gateway.serial_link.protocol.commandformat import CommandKind, DebugLevel, DebugPoint
+from gateway.serial_link.protocol.credit import CreditLimits
+from gateway.serial_link.protocol.extensions import NONE, WANTED, Extension, checked, checksum, extend
+from gateway.serial_link.protocol.link import Link
+from gateway.serial_link.protocol.link_events import Desynced, LinkEvent, PacketSent, Replied, RequestFailed
 from tests.support.firmware import library
 
 LIMITS = CreditLimits(packets=8, in_flight=3, reserve=2)

@@ -8,8 +8,8 @@ import pytest
 
 from gateway.errors import ValueUnfit
 from gateway.model.packet import Packet, PacketType
-from gateway.serial_link.codec import W8_04, Wire, packet_data
-from gateway.serial_link.literals import literal_packets
+from gateway.serial_link.protocol.codec import W8_04, Wire, packet_data
+from gateway.serial_link.protocol.iip_values import literal_packets
 from tests.support.vectors import each
 
 

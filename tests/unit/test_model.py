@@ -10,11 +10,11 @@ from gateway.errors import GraphError
 from gateway.fbp.text.graph_files import parse_graph
 from gateway.model.component import ComponentLibrary
 from gateway.model.packet import Packet, PacketType
-from gateway.serial_link.codec import W8_04, W8_06, W10, Command, Wire, command, decode, send_packet
-from gateway.serial_link.commandformat import REPLY_OF, CommandKind
-from gateway.serial_link.link import Link
-from gateway.serial_link.linkevents import Opened, Replied, RequestFailed
-from gateway.serial_link.model import BoardModel
+from gateway.serial_link.protocol.board_model import BoardModel
+from gateway.serial_link.protocol.codec import W8_04, W8_06, W10, Command, Wire, command, decode, send_packet
+from gateway.serial_link.protocol.commandformat import REPLY_OF, CommandKind
+from gateway.serial_link.protocol.link import Link
+from gateway.serial_link.protocol.link_events import Opened, Replied, RequestFailed
 from gateway.serial_link.upload import Uploader
 from gateway.simulator.core.board import Board
 from tests.support.vectors import CAPTURES, frames, library

@@ -8,11 +8,11 @@ from collections.abc import Callable
 import pytest
 
 from gateway.errors import DeliveryDeferred, DeliveryError, DeliveryRefused, LocalProtocolError
-from gateway.serial_link.codec import Command, command
-from gateway.serial_link.commandformat import CommandKind, DebugPoint
 from gateway.serial_link.conversation import OnAnswer
-from gateway.serial_link.linkevents import Replied, RequestFailed, RequestToken
 from gateway.serial_link.outbox import Outbox
+from gateway.serial_link.protocol.codec import Command, command
+from gateway.serial_link.protocol.commandformat import CommandKind, DebugPoint
+from gateway.serial_link.protocol.link_events import Replied, RequestFailed, RequestToken
 
 PING = command(CommandKind.PING)
 

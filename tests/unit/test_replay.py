@@ -6,11 +6,11 @@ import pytest
 
 from gateway.fbp.text.graph_files import parse_graph
 from gateway.model.packet import Packet, PacketType
-from gateway.serial_link.capture import Capture, CaptureLine, capture_commands
-from gateway.serial_link.codec import W10, Command, command, encode, send_packet
-from gateway.serial_link.commandformat import CommandKind, DebugLevel, DebugPoint
-from gateway.serial_link.describe import Way
-from gateway.serial_link.extensions import NONE, WANTED, Extension, extend
+from gateway.serial_link.protocol.capture_format import Capture, CaptureLine, capture_commands
+from gateway.serial_link.protocol.codec import W10, Command, command, encode, send_packet
+from gateway.serial_link.protocol.commandformat import CommandKind, DebugLevel, DebugPoint
+from gateway.serial_link.protocol.dissector import Way
+from gateway.serial_link.protocol.extensions import NONE, WANTED, Extension, extend
 from gateway.serial_link.upload import compile_stream
 from gateway.simulator.core.board import Board
 from gateway.simulator.core.our_firmware import Told

@@ -15,8 +15,8 @@ from gateway.errors import RemoteProtocolError
 from gateway.model.component import Component, ComponentLibrary
 from gateway.model.graph import Edge, Export, Graph, Iip, Node
 from gateway.model.port import Direction, PortDef, PortRef
-from gateway.serial_link.codec import Command
-from gateway.serial_link.commandformat import CommandKind
+from gateway.serial_link.protocol.codec import Command
+from gateway.serial_link.protocol.commandformat import CommandKind
 from gateway.serial_link.selfdescription import (
     Description,
     DescriptionReader,

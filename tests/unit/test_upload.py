@@ -15,9 +15,9 @@ from gateway.errors import GraphError
 from gateway.fbp.text.graph_files import parse_graph
 from gateway.model.component import ComponentLibrary
 from gateway.model.graph import Graph
-from gateway.serial_link.codec import W10, Command, Wire, decode, encode
-from gateway.serial_link.commandformat import CommandKind
 from gateway.serial_link.componentmap import dump_component_map
+from gateway.serial_link.protocol.codec import W10, Command, Wire, decode, encode
+from gateway.serial_link.protocol.commandformat import CommandKind
 from gateway.serial_link.upload import Uploader, check_graph, compile_stream
 from tests.support.vectors import each, library
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from gateway.errors import RemoteProtocolError
 from gateway.model.component import Component, ComponentLibrary
 from gateway.model.packet import Packet, PacketType
-from gateway.serial_link.codec import (
+from gateway.serial_link.protocol.codec import (
     EVENT_ID,
     W10,
     Command,
@@ -22,8 +22,8 @@ from gateway.serial_link.codec import (
     packet_from,
     sent_arguments,
 )
-from gateway.serial_link.commandformat import EXTENSION_REPLY_OF, REPLY_OF, CommandKind, DebugLevel, DebugPoint
-from gateway.serial_link.extensions import Extension, checked
+from gateway.serial_link.protocol.commandformat import EXTENSION_REPLY_OF, REPLY_OF, CommandKind, DebugLevel, DebugPoint
+from gateway.serial_link.protocol.extensions import Extension, checked
 from gateway.simulator.core.components import COMPONENTS, Pins, SimulatedComponent
 from gateway.simulator.core.network import Crashed, Network
 from gateway.simulator.core.our_firmware import OurFirmware, Told

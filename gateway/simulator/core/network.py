@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from gateway.model.component import Component
 from gateway.model.packet import Packet
-from gateway.serial_link.commandformat import DebugPoint
+from gateway.serial_link.protocol.commandformat import DebugPoint
 from gateway.simulator.core.components import COMPONENTS, Pins, SimulatedComponent
 
 QUEUE_FULL = DebugPoint.QUEUE_FULL

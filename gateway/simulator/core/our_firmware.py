@@ -7,9 +7,9 @@ from __future__ import annotations
 import binascii
 from dataclasses import dataclass
 
-from gateway.serial_link.codec import Command
-from gateway.serial_link.commandformat import CommandKind
-from gateway.serial_link.extensions import NONE, WANTED, Extension
+from gateway.serial_link.protocol.codec import Command
+from gateway.serial_link.protocol.commandformat import CommandKind
+from gateway.serial_link.protocol.extensions import NONE, WANTED, Extension
 from gateway.simulator.core.network import Network
 
 SILENT_HOST_S = 10.0

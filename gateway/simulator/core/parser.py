@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum, auto
 
-from gateway.serial_link.codec import Command, Wire, decode
-from gateway.serial_link.commandformat import DebugLevel, DebugPoint
-from gateway.serial_link.extensions import checksum
+from gateway.serial_link.protocol.codec import Command, Wire, decode
+from gateway.serial_link.protocol.commandformat import DebugLevel, DebugPoint
+from gateway.serial_link.protocol.extensions import checksum
 
 Debug = Callable[[DebugLevel, DebugPoint], None]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
-from gateway.serial_link.codec import W10, Command, Wire, command, encode
-from gateway.serial_link.commandformat import (
+from gateway.serial_link.protocol.codec import W10, Command, Wire, command, encode
+from gateway.serial_link.protocol.commandformat import (
     EVENTS,
     EXTENSION_REPLY_OF,
     REPLIES,
@@ -15,7 +15,7 @@ from gateway.serial_link.commandformat import (
     DebugLevel,
     DebugPoint,
 )
-from gateway.serial_link.extensions import NONE, Extension, checked
+from gateway.serial_link.protocol.extensions import NONE, Extension, checked
 from gateway.simulator.core.components import Pins
 from gateway.simulator.core.our_firmware import MOST_CREDIT
 from gateway.simulator.core.parser import OurParser, Parser

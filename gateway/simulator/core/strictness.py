@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gateway.serial_link.codec import Command
-from gateway.serial_link.commandformat import CommandKind, DebugPoint
+from gateway.serial_link.protocol.codec import Command
+from gateway.serial_link.protocol.commandformat import CommandKind, DebugPoint
 from gateway.simulator.core.network import QUEUE_FULL, Network
 
 

@@ -9,7 +9,7 @@ import msgspec
 
 from gateway.errors import GatewayError
 from gateway.model.packet import Packet
-from gateway.serial_link.codec import Command, Wire
+from gateway.serial_link.protocol.codec import Command, Wire
 
 RequestToken = NewType("RequestToken", int)
 """Names one request until it was answered or failed."""

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from enum import IntFlag
 
 from gateway.errors import RemoteProtocolError
-from gateway.serial_link.codec import Command, command
-from gateway.serial_link.commandformat import CommandKind
+from gateway.serial_link.protocol.codec import Command, command
+from gateway.serial_link.protocol.commandformat import CommandKind
 
 
 class Extension(IntFlag):

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from gateway.serial_link.codec import W8_04, W8_06, W10, Wire, command
-from gateway.serial_link.commandformat import CommandKind
-from gateway.serial_link.link import Link
-from gateway.serial_link.linkevents import GaveUp, LinkOptions, Opened, Replied, RequestFailed, options_for
+from gateway.serial_link.protocol.codec import W8_04, W8_06, W10, Wire, command
+from gateway.serial_link.protocol.commandformat import CommandKind
+from gateway.serial_link.protocol.link import Link
+from gateway.serial_link.protocol.link_events import GaveUp, LinkOptions, Opened, Replied, RequestFailed, options_for
 
 USUAL_BAUDS = (115200, 9600)
 THOROUGH_BAUDS = (115200, 9600, 57600, 38400, 19200)

@@ -10,8 +10,8 @@ a command (10..25); the answers of a board's embedded graph at boot (ids from 1)
 
 from __future__ import annotations
 
-from gateway.serial_link.codec import EVENT_ID, Command, Wire, encode, opening
-from gateway.serial_link.commandformat import CommandKind
+from gateway.serial_link.protocol.codec import EVENT_ID, Command, Wire, encode, opening
+from gateway.serial_link.protocol.commandformat import CommandKind
 
 FIRST_OPEN_ID, LAST_OPEN_ID = 200, 250
 

@@ -6,12 +6,12 @@ Nothing here knows of bytes on the way in, or of how a link opens; ``Link`` does
 from __future__ import annotations
 
 from gateway.errors import BoardFull, GraphError, LocalProtocolError
-from gateway.serial_link.answers import FALSE_SUCCESS, REFUSALS
-from gateway.serial_link.codec import Command, Wire
-from gateway.serial_link.commandformat import EXTENSION_REPLY_OF, REPLIES, CommandKind, DebugPoint, point_text
-from gateway.serial_link.credit import LOOK_AGAIN_S, Credit, CreditLimits
-from gateway.serial_link.extensions import NONE, Extension, extend
-from gateway.serial_link.linkevents import (
+from gateway.serial_link.protocol.board_model import BoardModel
+from gateway.serial_link.protocol.codec import Command, Wire
+from gateway.serial_link.protocol.commandformat import EXTENSION_REPLY_OF, REPLIES, CommandKind, DebugPoint, point_text
+from gateway.serial_link.protocol.credit import LOOK_AGAIN_S, Credit, CreditLimits
+from gateway.serial_link.protocol.extensions import NONE, Extension, extend
+from gateway.serial_link.protocol.link_events import (
     LinkCounters,
     LinkEvent,
     LinkOptions,
@@ -19,8 +19,8 @@ from gateway.serial_link.linkevents import (
     RequestFailed,
     RequestToken,
 )
-from gateway.serial_link.model import BoardModel
-from gateway.serial_link.requests import Pending, Requests
+from gateway.serial_link.protocol.replies import FALSE_SUCCESS, REFUSALS
+from gateway.serial_link.protocol.request_queue import Pending, Requests
 
 SHIFTED = frozenset({DebugPoint.PARSER_UNKNOWN_COMMAND, DebugPoint.PARSER_INVALID_COMMAND})
 

@@ -13,9 +13,8 @@ from typing import Any
 from gateway.model.component import ComponentLibrary
 from gateway.model.graph import Graph
 from gateway.model.packet import Packet, PacketType
-from gateway.serial_link.answers import judge_packet
-from gateway.serial_link.codec import ARGUMENTS, EVENT_ID, Command, Wire, decode, packet_of_event, sent
-from gateway.serial_link.commandformat import (
+from gateway.serial_link.protocol.codec import ARGUMENTS, EVENT_ID, Command, Wire, decode, packet_of_event, sent
+from gateway.serial_link.protocol.commandformat import (
     EVENTS,
     EXTENSION_REPLY_OF,
     FROM_BOARD,
@@ -25,8 +24,9 @@ from gateway.serial_link.commandformat import (
     DebugPoint,
     point_text,
 )
-from gateway.serial_link.extensions import CHECKSUM_BYTES, Extension, checksum
-from gateway.serial_link.literals import error_name
+from gateway.serial_link.protocol.extensions import CHECKSUM_BYTES, Extension, checksum
+from gateway.serial_link.protocol.iip_values import error_name
+from gateway.serial_link.protocol.replies import judge_packet
 
 
 class Way(StrEnum):

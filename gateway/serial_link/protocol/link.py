@@ -14,15 +14,15 @@ from __future__ import annotations
 from enum import Enum, auto
 
 from gateway.model.packet import Packet, PacketType
-from gateway.serial_link.answers import judge_packet
-from gateway.serial_link.checkedframer import CheckedFramer
-from gateway.serial_link.codec import EVENT_ID, Command, Wire
-from gateway.serial_link.commandformat import CommandKind, DebugPoint, point_text
-from gateway.serial_link.credit import Credit, CreditLimits
-from gateway.serial_link.dialogue import SHIFTED, Dialogue
-from gateway.serial_link.extensions import Extension
-from gateway.serial_link.framer import Framer
-from gateway.serial_link.linkevents import (
+from gateway.serial_link.protocol.board_model import BoardModel
+from gateway.serial_link.protocol.checksum_framer import CheckedFramer
+from gateway.serial_link.protocol.codec import EVENT_ID, Command, Wire
+from gateway.serial_link.protocol.commandformat import CommandKind, DebugPoint, point_text
+from gateway.serial_link.protocol.credit import Credit, CreditLimits
+from gateway.serial_link.protocol.exchange import SHIFTED, Dialogue
+from gateway.serial_link.protocol.extensions import Extension
+from gateway.serial_link.protocol.framer import Framer
+from gateway.serial_link.protocol.link_events import (
     RESTARTED,
     DebugReported,
     Desynced,
@@ -36,9 +36,9 @@ from gateway.serial_link.linkevents import (
     RequestFailed,
     RequestToken,
 )
-from gateway.serial_link.model import BoardModel
-from gateway.serial_link.phasewalk import PhaseWalk
-from gateway.serial_link.requests import Pending
+from gateway.serial_link.protocol.opening import PhaseWalk
+from gateway.serial_link.protocol.replies import judge_packet
+from gateway.serial_link.protocol.request_queue import Pending
 
 _BRACKETS = frozenset({PacketType.BRACKET_START, PacketType.BRACKET_END})
 _PACKET_SENT = int(CommandKind.PACKET_SENT)

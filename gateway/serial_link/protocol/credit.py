@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gateway.serial_link.codec import Command, command
-from gateway.serial_link.commandformat import CommandKind
+from gateway.serial_link.protocol.codec import Command, command
+from gateway.serial_link.protocol.commandformat import CommandKind
 
 MOST_IN_FLIGHT = 8
 """More would not be faster: the line is busy all the time with half as many."""

@@ -13,7 +13,7 @@ import msgspec
 from gateway.errors import ValueUnfit
 from gateway.model.graph import Json
 from gateway.model.packet import INT32_MAX, INT32_MIN, Packet, PacketType
-from gateway.serial_link.commandformat import ErrorCode
+from gateway.serial_link.protocol.commandformat import ErrorCode
 
 DEEPEST = 16
 """Arrays within arrays; a board has no use for more, and a parser must end."""

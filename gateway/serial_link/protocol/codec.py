@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from gateway.errors import LocalProtocolError, RemoteProtocolError
 from gateway.model.packet import Packet, PacketType
-from gateway.serial_link.commandformat import CommandKind
+from gateway.serial_link.protocol.commandformat import CommandKind
 
 EVENT_ID = 0
 """The request id of everything a board sends by itself (section 2.1)."""

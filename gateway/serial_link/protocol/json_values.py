@@ -13,7 +13,14 @@ import msgspec
 from gateway.errors import ValueUnfit
 from gateway.model.packet import Packet, PacketType
 from gateway.model.port import PortDef
-from gateway.serial_link.literals import LARGEST_FLOAT, VOID, error_name, float_packet, integer_packet, literal_packets
+from gateway.serial_link.protocol.iip_values import (
+    LARGEST_FLOAT,
+    VOID,
+    error_name,
+    float_packet,
+    integer_packet,
+    literal_packets,
+)
 
 LARGEST_ARRAY = 1024
 """Packets of one bracketed value; more from a board is an error, more to it is refused."""

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from gateway.errors import ConfigError
-from gateway.serial_link.codec import WIRES, Command, Wire
-from gateway.serial_link.describe import Listener, Way
+from gateway.serial_link.protocol.codec import WIRES, Command, Wire
+from gateway.serial_link.protocol.dissector import Listener, Way
 
 VERSION = 1
 MOST_BYTES = 256 * 1024 * 1024

@@ -14,8 +14,8 @@ from gateway.model.component import Component, ComponentLibrary
 from gateway.model.graph import Graph
 from gateway.model.packet import PacketType
 from gateway.model.port import Direction, PortDef
-from gateway.serial_link.codec import W10, Command, Wire
-from gateway.serial_link.commandformat import EXTENSION_REPLY_OF, CommandKind, DebugLevel
+from gateway.serial_link.protocol.codec import W10, Command, Wire
+from gateway.serial_link.protocol.commandformat import EXTENSION_REPLY_OF, CommandKind, DebugLevel
 
 MOST_NODES = 49
 """Of the stock firmware's 50 slots, slot 0 is unused; number 50 damages its memory (section 6)."""

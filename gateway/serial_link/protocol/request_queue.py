@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from gateway.serial_link.answers import fits
-from gateway.serial_link.codec import EVENT_ID, Command, Wire, encode
-from gateway.serial_link.commandformat import FROM_BOARD, CommandKind
-from gateway.serial_link.extensions import checked
-from gateway.serial_link.linkevents import LinkEvent, LinkOptions, RequestToken
+from gateway.serial_link.protocol.codec import EVENT_ID, Command, Wire, encode
+from gateway.serial_link.protocol.commandformat import FROM_BOARD, CommandKind
+from gateway.serial_link.protocol.extensions import checked
+from gateway.serial_link.protocol.link_events import LinkEvent, LinkOptions, RequestToken
+from gateway.serial_link.protocol.replies import fits
 
 FIRST_REQUEST_ID, LAST_REQUEST_ID = 128, 199
 """None is a command (10..25), a reply (19, 100..118) or the id of an open (from 200)."""

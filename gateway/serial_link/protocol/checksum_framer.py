@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gateway.serial_link.codec import EVENT_ID, Command, Wire, command, encode
-from gateway.serial_link.commandformat import FROM_BOARD, CommandKind, DebugLevel, DebugPoint
-from gateway.serial_link.extensions import CHECKSUM_BYTES, checksum
-from gateway.serial_link.framer import Unit
+from gateway.serial_link.protocol.codec import EVENT_ID, Command, Wire, command, encode
+from gateway.serial_link.protocol.commandformat import FROM_BOARD, CommandKind, DebugLevel, DebugPoint
+from gateway.serial_link.protocol.extensions import CHECKSUM_BYTES, checksum
+from gateway.serial_link.protocol.framer import Unit
 
 MOST_SKIPPED = 8
 """Commands' worth of bytes without a good one among them after which the line is out of step."""

@@ -10,8 +10,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 
-from gateway.serial_link.codec import EVENT_ID, Command, Wire
-from gateway.serial_link.commandformat import EVENTS, FROM_BOARD
+from gateway.serial_link.protocol.codec import EVENT_ID, Command, Wire
+from gateway.serial_link.protocol.commandformat import EVENTS, FROM_BOARD
 
 Unit = tuple[int, int, bytes]
 """Request id (0 where the wire has none), kind, argument bytes."""

@@ -9,8 +9,8 @@ from functools import lru_cache
 from types import MappingProxyType
 
 from gateway.model.packet import Packet, PacketType
-from gateway.serial_link.codec import Command, Wire, packet_of_event
-from gateway.serial_link.commandformat import EXTENSION_REPLY_OF, REPLIES, CommandKind, DebugPoint
+from gateway.serial_link.protocol.codec import Command, Wire, packet_of_event
+from gateway.serial_link.protocol.commandformat import EXTENSION_REPLY_OF, REPLIES, CommandKind, DebugPoint
 
 _ANYWHERE = frozenset({DebugPoint.PARSER_UNKNOWN_COMMAND, DebugPoint.PARSER_INVALID_COMMAND, DebugPoint.NOT_SUPPORTED})
 _EDGE = frozenset({DebugPoint.NETWORK_CONNECT_INVALID_NODES})

@@ -1,0 +1,1 @@
+"""The MicroFlo command protocol from the host side. No I/O, no clock."""
