@@ -15,7 +15,7 @@ from gateway.cli.common import Here, json_option, placed, print_json, writing
 if TYPE_CHECKING:
     from gateway.firmware.build import MemoryUse
     from gateway.firmware.core.targets import Target
-    from gateway.serial_link.selfdescription import Description
+    from gateway.serial_link.description.self_description import Description
 
 GRAPH = click.option("--graph", type=click.Path(path_type=Path), help="Device graph that the board runs at boot.")
 MEANINGS = click.option(
@@ -105,9 +105,9 @@ def describe(target: Target, graph_file: Path | None, meanings: tuple[str, ...] 
     from gateway.errors import GraphError
     from gateway.fbp.text.graph_files import load_graph
     from gateway.firmware.sources import component_map
-    from gateway.serial_link.componentmap import parse_component_map
+    from gateway.serial_link.description.component_map import parse_component_map
+    from gateway.serial_link.description.self_description import Description, Limits
     from gateway.serial_link.profile import BoardProfile
-    from gateway.serial_link.selfdescription import Description, Limits
 
     path = component_map()
     library = parse_component_map(path.read_text("utf-8"), str(path))
@@ -123,9 +123,9 @@ def describe(target: Target, graph_file: Path | None, meanings: tuple[str, ...] 
 def generated(target: Target, description: Description) -> str:
     """The text of generated.h."""
     from gateway.firmware.core.header import generated_header
+    from gateway.serial_link.description.self_description import encode_description, image_block
+    from gateway.serial_link.graph.upload import compile_stream
     from gateway.serial_link.protocol.codec import W10
-    from gateway.serial_link.selfdescription import encode_description, image_block
-    from gateway.serial_link.upload import compile_stream
 
     graph, library = description.graph, description.library
     stream = compile_stream(graph, library, W10, embedded=True) if graph else b""
@@ -152,7 +152,7 @@ def in_file(path: Path) -> Description:
     from gateway.errors import GatewayError
     from gateway.files import read_bytes
     from gateway.firmware.core.ihex import read_ihex
-    from gateway.serial_link.selfdescription import decode_description, document_in
+    from gateway.serial_link.description.self_description import decode_description, document_in
 
     try:
         data = read_bytes(path)
@@ -177,13 +177,13 @@ async def ask_board(path: str) -> dict[str, Any]:
     """Open the port, and ask."""
     from gateway.errors import ConnectFailed, DeviceRefused, GatewayError
     from gateway.serial_link.conversation import Conversation
+    from gateway.serial_link.description.self_description import DescriptionReader
     from gateway.serial_link.openers import opener
     from gateway.serial_link.port import PortOptions
     from gateway.serial_link.preparing import wait_for_boot
     from gateway.serial_link.protocol.codec import W10
     from gateway.serial_link.protocol.link import Link
     from gateway.serial_link.protocol.link_events import options_for
-    from gateway.serial_link.selfdescription import DescriptionReader
 
     port = await opener()(path, PortOptions())
     try:

@@ -209,8 +209,8 @@ def check(
 
 
 def _check_for_board(graph: Graph, components: Path) -> None:
-    from gateway.serial_link.componentfiles import load_components
-    from gateway.serial_link.upload import check_graph
+    from gateway.serial_link.description.component_files import load_components
+    from gateway.serial_link.graph.upload import check_graph
 
     check_graph(graph, load_components(components))
 

@@ -36,9 +36,9 @@ def compile_command(graph: Path, components: Path, wire: str, embedded: bool, fo
     """
     from gateway.fbp.text.graph_files import load_graph
     from gateway.files import write_output
-    from gateway.serial_link.componentfiles import load_components
+    from gateway.serial_link.description.component_files import load_components
+    from gateway.serial_link.graph.upload import compile_stream
     from gateway.serial_link.protocol.codec import WIRES
-    from gateway.serial_link.upload import compile_stream
 
     generation = WIRES[wire]
     loaded, library = load_graph(graph), load_components(components)

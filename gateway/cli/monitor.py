@@ -64,7 +64,7 @@ def command(
 def names_of(graph: Path | None, components: Path | None) -> Names:
     """The names of the graph, if one is given."""
     from gateway.fbp.text.graph_files import load_graph
-    from gateway.serial_link.componentfiles import load_components
+    from gateway.serial_link.description.component_files import load_components
     from gateway.serial_link.protocol.dissector import Names
 
     if graph is None or components is None:
@@ -75,7 +75,7 @@ def names_of(graph: Path | None, components: Path | None) -> Names:
 def through_daemon(here: Here, device: str, *, show_hex: bool, as_json: bool) -> Iterator[str]:
     """What the daemon's line to a board carries. Its first item says what the line is, each other one is a read or write."""
     from gateway.fbp.text.graph_files import parse_graph
-    from gateway.serial_link.componentmap import parse_component_map
+    from gateway.serial_link.description.component_map import parse_component_map
     from gateway.serial_link.protocol.codec import WIRES
     from gateway.serial_link.protocol.dissector import Names, Way
 

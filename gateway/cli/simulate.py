@@ -138,9 +138,9 @@ def simulated(wanted: Wanted) -> tuple[BoardMaker, dict[str, str]]:
     """How boards are made that execute a graph, each with pins of its own; and the names of their outports."""
     from gateway.fbp.text.graph_files import load_graph
     from gateway.firmware.sources import component_map
-    from gateway.serial_link.componentfiles import load_components
+    from gateway.serial_link.description.component_files import load_components
+    from gateway.serial_link.graph.upload import compile_stream
     from gateway.serial_link.protocol.codec import WIRES
-    from gateway.serial_link.upload import compile_stream
     from gateway.simulator.core import board as core
     from gateway.simulator.core.components import Pins
     from gateway.simulator.core.our_firmware import Told
@@ -166,7 +166,7 @@ def simulated(wanted: Wanted) -> tuple[BoardMaker, dict[str, str]]:
 def described(graph: Graph | None, library: ComponentLibrary) -> bytes:
     """What a strict board tells of itself."""
     from gateway import __version__
-    from gateway.serial_link.selfdescription import Description, Limits, encode_description
+    from gateway.serial_link.description.self_description import Description, Limits, encode_description
 
     limits = Limits(nodes=49, messages=48, outports=255, receive_bytes=4095)
     return encode_description(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gateway.errors import ConfigError, RemoteProtocolError
+from gateway.serial_link.description.self_description import Description, decode_description
 from gateway.serial_link.device_file import COMPONENTS, DESCRIPTION, BoardDirectory, DeviceRecord
 from gateway.serial_link.profile import (
     BoardProfile,
@@ -15,7 +16,6 @@ from gateway.serial_link.profile import (
     said_later,
     told_meanings,
 )
-from gateway.serial_link.selfdescription import Description, decode_description
 
 
 @dataclass(frozen=True, slots=True)

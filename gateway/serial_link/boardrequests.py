@@ -13,7 +13,7 @@ import msgspec
 from gateway.fbp.text.graph_json import dumps
 from gateway.serial_link.boardgraphs import BoardGraphs
 from gateway.serial_link.boards import Boards
-from gateway.serial_link.componentmap import dump_component_map
+from gateway.serial_link.description.component_map import dump_component_map
 from gateway.serial_link.pairing import PairRequest, Text
 from gateway.serial_link.protocol.dissector import Way
 

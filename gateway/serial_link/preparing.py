@@ -9,14 +9,14 @@ from typing import TypeAlias
 
 from gateway.errors import ConnectionLost, DeviceRefused
 from gateway.serial_link.conversation import Conversation
-from gateway.serial_link.namemap import NameMap
+from gateway.serial_link.description.self_description import DescriptionReader, SelfDescription
+from gateway.serial_link.graph.node_ids import NameMap
+from gateway.serial_link.graph.upload import Uploader
 from gateway.serial_link.port import Port
 from gateway.serial_link.profile import BoardProfile
 from gateway.serial_link.protocol.codec import command
 from gateway.serial_link.protocol.commandformat import CommandKind
 from gateway.serial_link.protocol.extensions import PAGES, BoardCounts, Extension, count_page, extend, read_counts
-from gateway.serial_link.selfdescription import DescriptionReader, SelfDescription
-from gateway.serial_link.upload import Uploader
 
 OnStep: TypeAlias = Callable[[int, int], None]
 

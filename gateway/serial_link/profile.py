@@ -15,12 +15,12 @@ from gateway.model.graph import Graph
 from gateway.model.participant import Participant
 from gateway.model.port import Direction, PortDef
 from gateway.model.topic import own_topic_problem
-from gateway.serial_link.componentmap import parse_component_map
-from gateway.serial_link.namemap import NameMap, port_type
+from gateway.serial_link.description.component_map import parse_component_map
+from gateway.serial_link.description.self_description import Description
+from gateway.serial_link.graph.node_ids import NameMap, port_type
+from gateway.serial_link.graph.upload import check_graph
 from gateway.serial_link.protocol.codec import Wire
 from gateway.serial_link.protocol.json_values import check_scale
-from gateway.serial_link.selfdescription import Description
-from gateway.serial_link.upload import check_graph
 
 INTEGER_BYTES = 4
 SHOWN = 80

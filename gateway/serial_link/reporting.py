@@ -17,7 +17,7 @@ from gateway.model.message import Message
 from gateway.model.port import PortDef, PortRef
 from gateway.serial_link.boardgraph import BoardGraph
 from gateway.serial_link.boardstate import BoardCounters
-from gateway.serial_link.namemap import NameMap
+from gateway.serial_link.graph.node_ids import NameMap
 from gateway.serial_link.protocol.json_values import Collector
 from gateway.serial_link.protocol.link_events import PacketSent
 from gateway.serial_link.protocol.sequence_gaps import Gaps

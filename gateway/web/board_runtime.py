@@ -43,7 +43,7 @@ from gateway.model.difference import difference
 from gateway.model.edits import Edit, apply_edit
 from gateway.model.graph import Graph, Json
 from gateway.model.port import PortRef
-from gateway.serial_link.upload import check_graph
+from gateway.serial_link.graph.upload import check_graph
 
 OFFERS = ALL - {"component:setsource"}
 

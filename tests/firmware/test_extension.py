@@ -11,10 +11,10 @@ from gateway.fbp.text.graph_files import load_graph
 from gateway.model.graph import Edge, Graph, Node
 from gateway.model.packet import Packet, PacketType
 from gateway.model.port import PortRef
+from gateway.serial_link.description.self_description import DescriptionReader, SelfDescription
 from gateway.serial_link.protocol.codec import command, send_packet
 from gateway.serial_link.protocol.commandformat import CommandKind, DebugPoint
 from gateway.serial_link.protocol.link_events import DebugReported, Replied, RequestFailed
-from gateway.serial_link.selfdescription import DescriptionReader, SelfDescription
 from tests.support.anyboard import AnyBoard, running
 from tests.support.firmware import EXAMPLES, HostEnd, host_end, library, thermometer
 

@@ -10,12 +10,12 @@ import pytest
 from gateway.model.graph import Edge, Graph, Iip, Node
 from gateway.model.packet import Packet, PacketType
 from gateway.model.port import PortRef
+from gateway.serial_link.description.self_description import DescriptionReader
 from gateway.serial_link.protocol.codec import W10, command, send_packet
 from gateway.serial_link.protocol.commandformat import CommandKind
 from gateway.serial_link.protocol.credit import CreditLimits
 from gateway.serial_link.protocol.extensions import CHECKSUM_BYTES, WANTED, count_page, extend, read_counts
 from gateway.serial_link.protocol.link_events import Desynced, PacketSent, RequestFailed
-from gateway.serial_link.selfdescription import DescriptionReader
 from tests.support.anyboard import AnyBoard
 from tests.support.firmware import HostEnd, host_end
 

@@ -20,7 +20,7 @@ from gateway.model.component import ComponentLibrary
 from gateway.model.edits import AddNode, ChangeNode
 from gateway.model.graph import Graph, Json, Node
 from gateway.model.port import PortRef
-from gateway.serial_link.componentmap import parse_component_map
+from gateway.serial_link.description.component_map import parse_component_map
 from gateway.web.board_runtime import BoardRuntime
 from gateway.web.server import WebServer
 

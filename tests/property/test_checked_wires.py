@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from gateway.fbp.text.graph_files import parse_graph
+from gateway.serial_link.graph.upload import compile_stream
 from gateway.serial_link.protocol.codec import W10
 from gateway.serial_link.protocol.extensions import WANTED
-from gateway.serial_link.upload import compile_stream
 from gateway.simulator.core.board import Board
 from gateway.simulator.core.our_firmware import Told
 from tests.support.agreeing import Agreeing

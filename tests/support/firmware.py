@@ -30,8 +30,9 @@ from gateway.firmware.sources import SOURCES, component_map
 from gateway.model.component import ComponentLibrary
 from gateway.model.graph import Graph
 from gateway.model.packet import Packet
-from gateway.serial_link.componentmap import parse_component_map
-from gateway.serial_link.namemap import NameMap
+from gateway.serial_link.description.component_map import parse_component_map
+from gateway.serial_link.graph.node_ids import NameMap
+from gateway.serial_link.graph.upload import Uploader
 from gateway.serial_link.protocol.codec import W10, Command
 from gateway.serial_link.protocol.link import Link
 from gateway.serial_link.protocol.link_events import (
@@ -43,7 +44,6 @@ from gateway.serial_link.protocol.link_events import (
     RequestFailed,
     RequestToken,
 )
-from gateway.serial_link.upload import Uploader
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"

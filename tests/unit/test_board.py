@@ -10,9 +10,9 @@ import pytest
 from gateway.fbp.text.graph_files import parse_graph
 from gateway.model.component import ComponentLibrary
 from gateway.model.packet import Packet, PacketType
+from gateway.serial_link.graph.upload import compile_stream
 from gateway.serial_link.protocol.codec import W8_04, W8_06, W10, Wire, decode, opening
 from gateway.serial_link.protocol.commandformat import CommandKind
-from gateway.serial_link.upload import compile_stream
 from gateway.simulator.core.board import Board
 from gateway.simulator.core.components import COMPONENTS, SimulatedComponent, number
 from tests.support.vectors import CAPTURES, each, frames, library

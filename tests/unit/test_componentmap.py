@@ -8,9 +8,9 @@ import pytest
 
 from gateway.errors import ConfigError, NotFound
 from gateway.model.port import Direction
-from gateway.serial_link.componentfiles import load_components, read_component_map
-from gateway.serial_link.componentheaders import parse_component_sources
-from gateway.serial_link.componentmap import dump_component_map, parse_component_map
+from gateway.serial_link.description.component_files import load_components, read_component_map
+from gateway.serial_link.description.component_map import dump_component_map, parse_component_map
+from gateway.serial_link.description.cpp_metadata import parse_component_sources
 from tests.support.vectors import library
 
 DIMMER = """{"components": {"Dimmer": {

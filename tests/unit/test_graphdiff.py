@@ -9,11 +9,11 @@ import pytest
 from gateway.errors import GraphError
 from gateway.fbp.text.graph_files import parse_graph
 from gateway.model.graph import Graph
-from gateway.serial_link.graphdiff import GraphChange, Running
+from gateway.serial_link.graph.live_diff import GraphChange, Running
+from gateway.serial_link.graph.upload import Uploader
 from gateway.serial_link.protocol.board_model import BoardModel
 from gateway.serial_link.protocol.codec import W10, Command, command, decode, encode, opening
 from gateway.serial_link.protocol.commandformat import CommandKind
-from gateway.serial_link.upload import Uploader
 from gateway.simulator.core.board import Board
 from tests.support.vectors import library
 

@@ -10,12 +10,12 @@ from gateway.errors import GraphError
 from gateway.fbp.text.graph_files import parse_graph
 from gateway.model.component import ComponentLibrary
 from gateway.model.packet import Packet, PacketType
+from gateway.serial_link.graph.upload import Uploader
 from gateway.serial_link.protocol.board_model import BoardModel
 from gateway.serial_link.protocol.codec import W8_04, W8_06, W10, Command, Wire, command, decode, send_packet
 from gateway.serial_link.protocol.commandformat import REPLY_OF, CommandKind
 from gateway.serial_link.protocol.link import Link
 from gateway.serial_link.protocol.link_events import Opened, Replied, RequestFailed
-from gateway.serial_link.upload import Uploader
 from gateway.simulator.core.board import Board
 from tests.support.vectors import CAPTURES, frames, library
 

@@ -6,12 +6,12 @@ import pytest
 
 from gateway.fbp.text.graph_files import parse_graph
 from gateway.model.packet import Packet, PacketType
+from gateway.serial_link.graph.upload import compile_stream
 from gateway.serial_link.protocol.capture_format import Capture, CaptureLine, capture_commands
 from gateway.serial_link.protocol.codec import W10, Command, command, encode, send_packet
 from gateway.serial_link.protocol.commandformat import CommandKind, DebugLevel, DebugPoint
 from gateway.serial_link.protocol.dissector import Way
 from gateway.serial_link.protocol.extensions import NONE, WANTED, Extension, extend
-from gateway.serial_link.upload import compile_stream
 from gateway.simulator.core.board import Board
 from gateway.simulator.core.our_firmware import Told
 from gateway.simulator.core.replay import ReplayBoard

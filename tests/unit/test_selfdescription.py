@@ -15,15 +15,15 @@ from gateway.errors import RemoteProtocolError
 from gateway.model.component import Component, ComponentLibrary
 from gateway.model.graph import Edge, Export, Graph, Iip, Node
 from gateway.model.port import Direction, PortDef, PortRef
-from gateway.serial_link.protocol.codec import Command
-from gateway.serial_link.protocol.commandformat import CommandKind
-from gateway.serial_link.selfdescription import (
+from gateway.serial_link.description.self_description import (
     Description,
     DescriptionReader,
     Limits,
     decode_description,
     encode_description,
 )
+from gateway.serial_link.protocol.codec import Command
+from gateway.serial_link.protocol.commandformat import CommandKind
 
 ID = bytes(range(1, 9))
 

@@ -15,10 +15,10 @@ from gateway.errors import GraphError
 from gateway.fbp.text.graph_files import parse_graph
 from gateway.model.component import ComponentLibrary
 from gateway.model.graph import Graph
-from gateway.serial_link.componentmap import dump_component_map
+from gateway.serial_link.description.component_map import dump_component_map
+from gateway.serial_link.graph.upload import Uploader, check_graph, compile_stream
 from gateway.serial_link.protocol.codec import W10, Command, Wire, decode, encode
 from gateway.serial_link.protocol.commandformat import CommandKind
-from gateway.serial_link.upload import Uploader, check_graph, compile_stream
 from tests.support.vectors import each, library
 
 COMPILED = [entry for entry in each("graph_compilation") if "reference_tool" not in entry.values[1]]

@@ -14,7 +14,7 @@ from typing import Any
 from gateway.errors import ConfigError
 from gateway.model.component import Component, ComponentLibrary
 from gateway.model.port import Direction, PortDef
-from gateway.serial_link.componentmap import LARGEST_ID, LARGEST_PORT
+from gateway.serial_link.description.component_map import LARGEST_ID, LARGEST_PORT
 
 SUBGRAPH = 100
 """An id that the firmware keeps for subgraphs; the generator's numbering does not know that."""

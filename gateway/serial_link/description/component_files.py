@@ -7,8 +7,8 @@ from pathlib import Path
 from gateway.errors import ConfigError, NotFound
 from gateway.files import read_text
 from gateway.model.component import ComponentLibrary
-from gateway.serial_link.componentheaders import parse_component_sources
-from gateway.serial_link.componentmap import dump_component_map, parse_component_map
+from gateway.serial_link.description.component_map import dump_component_map, parse_component_map
+from gateway.serial_link.description.cpp_metadata import parse_component_sources
 
 SOURCES = (".hpp", ".cpp")
 

@@ -10,7 +10,7 @@ from gateway.model.component import ComponentLibrary
 from gateway.model.graph import Edge, Graph, Iip
 from gateway.model.packet import Packet
 from gateway.model.port import Direction, PortDef, PortRef
-from gateway.serial_link.namemap import NameMap
+from gateway.serial_link.graph.node_ids import NameMap
 from gateway.serial_link.protocol.board_model import MOST_NODES, MOST_WAITING
 from gateway.serial_link.protocol.codec import W10, Command, Wire, command, encode, opening, send_packet
 from gateway.serial_link.protocol.commandformat import REPLY_OF, CommandKind, DebugLevel

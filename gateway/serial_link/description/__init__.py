@@ -1,0 +1,1 @@
+"""What a firmware contains: component maps, C++ metadata, self-description."""
