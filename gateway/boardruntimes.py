@@ -9,7 +9,7 @@ from gateway.model.participant import DeviceState
 from gateway.serial_link.boardgraphs import BoardGraphs
 from gateway.serial_link.boards import Boards
 from gateway.serial_link.pairedboard import PairedBoard
-from gateway.serial_link.profile import BoardProfile
+from gateway.serial_link.records.profile import BoardProfile
 from gateway.web.board_runtime import BoardRuntime
 
 IN_TROUBLE = frozenset({DeviceState.REFUSED, DeviceState.BACKING_OFF})

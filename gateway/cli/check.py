@@ -16,7 +16,7 @@ from gateway.config.schema import Config
 
 if TYPE_CHECKING:
     from gateway.model.graph import Graph
-    from gateway.serial_link.device_file import DeviceRecord
+    from gateway.serial_link.records.devices_json import DeviceRecord
 
 NAMED = 4
 """Edges and ports that are named of those that would be left out."""
@@ -72,7 +72,7 @@ def what_would_be_opened(here: Here, config: Config) -> tuple[list[str], list[st
     from gateway.config.load import masked_url
     from gateway.declared import read_imports
     from gateway.runtimes import read_access, start_graph
-    from gateway.serial_link.device_file import DeviceFile
+    from gateway.serial_link.records.devices_json import DeviceFile
     from gateway.statedir import secret
     from gateway.web.core.origins import parse_listen
 
@@ -128,7 +128,7 @@ def _left_out(here: Here, config: Config, graph: Graph, records: Iterable[Device
     from gateway.coordinator.participants_file import load_participants
     from gateway.declared import read_imports
     from gateway.errors import GatewayError
-    from gateway.serial_link.boardfiles import BoardFiles
+    from gateway.serial_link.records.board_dir import BoardFiles
     from gateway.serial_link.registered import wire_of
 
     notes, boards = [], []

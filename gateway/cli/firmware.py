@@ -107,7 +107,7 @@ def describe(target: Target, graph_file: Path | None, meanings: tuple[str, ...] 
     from gateway.firmware.sources import component_map
     from gateway.serial_link.description.component_map import parse_component_map
     from gateway.serial_link.description.self_description import Description, Limits
-    from gateway.serial_link.profile import BoardProfile
+    from gateway.serial_link.records.profile import BoardProfile
 
     path = component_map()
     library = parse_component_map(path.read_text("utf-8"), str(path))

@@ -15,7 +15,7 @@ from gateway.errors import GatewayError, NotFound
 
 if TYPE_CHECKING:
     from gateway.serial_link.pairing import PairRequest, Text
-    from gateway.serial_link.profile import PortMeaning
+    from gateway.serial_link.records.profile import PortMeaning
 
 TIMEOUT_S = 90.0
 
@@ -167,7 +167,7 @@ def read(path: Path | None, what: str) -> Text | None:
 
 def port_meanings(meanings: tuple[str, ...], topics: tuple[str, ...]) -> dict[str, PortMeaning]:
     """``NAME:type=…,scale=…`` and ``NAME=TOPIC`` as what the registry keeps."""
-    from gateway.serial_link.profile import PortMeaning
+    from gateway.serial_link.records.profile import PortMeaning
 
     fields: dict[str, dict[str, Any]] = {}
     for text in meanings:
@@ -190,7 +190,7 @@ def port_meanings(meanings: tuple[str, ...], topics: tuple[str, ...]) -> dict[st
 
 
 def _pairs(text: str, rest: str) -> dict[str, Any]:
-    from gateway.serial_link.settings import PORT_KEYS, check_port_type, switch
+    from gateway.serial_link.records.board_settings import PORT_KEYS, check_port_type, switch
 
     pairs: dict[str, Any] = {}
     for part in rest.split(","):

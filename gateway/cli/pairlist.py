@@ -16,8 +16,8 @@ from gateway.config.mistakes import mistake
 from gateway.errors import ConfigError, GatewayError, NotFound
 from gateway.files import read_text
 from gateway.serial_link.pairing import PairRequest
-from gateway.serial_link.profile import PortMeaning
-from gateway.serial_link.settings import PORT_KEYS
+from gateway.serial_link.records.board_settings import PORT_KEYS
+from gateway.serial_link.records.profile import PortMeaning
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -10,8 +10,8 @@ import click
 from gateway.cli.common import Here, json_option, placed, print_json, print_table
 
 if TYPE_CHECKING:
-    from gateway.serial_link.device_file import DeviceRecord
     from gateway.serial_link.identity import PortFacts
+    from gateway.serial_link.records.devices_json import DeviceRecord
 
 
 @click.command("ports")
@@ -22,7 +22,7 @@ def command(here: Here, as_json: bool) -> None:
 
     Ports that no list of the system has (ptys, the network) are shown where a paired board is on them.
     """
-    from gateway.serial_link.device_file import DeviceFile
+    from gateway.serial_link.records.devices_json import DeviceFile
     from gateway.serial_link.watch import Ports
 
     present = list(Ports().present())

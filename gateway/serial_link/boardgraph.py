@@ -17,10 +17,10 @@ from gateway.serial_link.graph.live_diff import GraphChange, Port, Running
 from gateway.serial_link.graph.node_ids import NameMap
 from gateway.serial_link.graph.upload import check_graph
 from gateway.serial_link.preparing import OnStep, is_running, subscribe, upload
-from gateway.serial_link.profile import BoardProfile
 from gateway.serial_link.protocol.board_model import BoardModel
 from gateway.serial_link.protocol.codec import command, set_io_value
 from gateway.serial_link.protocol.commandformat import CommandKind
+from gateway.serial_link.records.profile import BoardProfile
 
 log = logging.getLogger(__name__)
 

@@ -16,10 +16,16 @@ from gateway.fbp.text.graph_json import dumps
 from gateway.model.graph import Graph
 from gateway.serial_link.boards import Boards
 from gateway.serial_link.description.self_description import decode_description
-from gateway.serial_link.device_file import GRAPH_FBP, GRAPH_JSON
 from gateway.serial_link.pairing import Text
 from gateway.serial_link.preparing import OnStep
-from gateway.serial_link.profile import BoardProfile, exported_only, parse_board_graph, said_later, told_meanings
+from gateway.serial_link.records.devices_json import GRAPH_FBP, GRAPH_JSON
+from gateway.serial_link.records.profile import (
+    BoardProfile,
+    exported_only,
+    parse_board_graph,
+    said_later,
+    told_meanings,
+)
 from gateway.serial_link.session import BoardSession
 from gateway.supervise import to_the_end
 

@@ -12,12 +12,12 @@ from gateway.errors import ConnectionLost, DeviceRefused, GatewayError, GraphErr
 from gateway.model.participant import DeviceState
 from gateway.model.port import PortRef
 from gateway.serial_link.boardgraph import BoardGraph
-from gateway.serial_link.boardstate import BoardStatus
 from gateway.serial_link.conversation import Conversation
-from gateway.serial_link.device_file import DeviceRecord
 from gateway.serial_link.outbox import Outbox
 from gateway.serial_link.preparing import OnStep, is_running
-from gateway.serial_link.profile import BoardProfile
+from gateway.serial_link.records.board_status import BoardStatus
+from gateway.serial_link.records.devices_json import DeviceRecord
+from gateway.serial_link.records.profile import BoardProfile
 from gateway.serial_link.reporting import OnValue, Reporting
 
 log = logging.getLogger(__name__)

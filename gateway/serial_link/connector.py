@@ -13,15 +13,15 @@ from pathlib import Path
 from gateway.errors import AccessRefused, ConnectFailed, EndedOnPurpose, PortMissing, TransportDown
 from gateway.model.participant import DeviceState
 from gateway.model.port import PortRef
-from gateway.serial_link.boardstate import BoardStatus
-from gateway.serial_link.device_file import DeviceRecord
 from gateway.serial_link.identity import PortFacts
 from gateway.serial_link.ladder import Ladder, Rung
 from gateway.serial_link.linetap import LineTap, TappedPort
 from gateway.serial_link.openers import OpenPort
 from gateway.serial_link.port import UNPLUGGED, Port, PortOptions
 from gateway.serial_link.preparing import wait_for_boot
-from gateway.serial_link.profile import BoardProfile
+from gateway.serial_link.records.board_status import BoardStatus
+from gateway.serial_link.records.devices_json import DeviceRecord
+from gateway.serial_link.records.profile import BoardProfile
 from gateway.serial_link.reporting import OnValue
 from gateway.serial_link.session import BoardSession
 from gateway.serial_link.usbdevice import SYSFS, CannotReauthorise, reauthorise

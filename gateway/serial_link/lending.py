@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from gateway.errors import NotFound
 from gateway.serial_link.boards import Boards
-from gateway.serial_link.device_file import DeviceRecord
+from gateway.serial_link.records.devices_json import DeviceRecord
 
 Handler: TypeAlias = Callable[[dict[str, Any]], AsyncIterator[Any]]
 

@@ -12,15 +12,6 @@ import msgspec
 from gateway.config.schema import SerialSection
 from gateway.errors import GatewayError
 from gateway.model.participant import Participant
-from gateway.serial_link.boardfiles import BoardFiles
-from gateway.serial_link.device_file import (
-    COMPONENTS,
-    DESCRIPTION,
-    GRAPH_FBP,
-    GRAPH_JSON,
-    BoardDirectory,
-    DeviceRecord,
-)
 from gateway.serial_link.identity import (
     NOWHERE,
     Identity,
@@ -31,8 +22,17 @@ from gateway.serial_link.identity import (
     is_network,
 )
 from gateway.serial_link.pairing import Paired, PairRequest, Text, as_before, settings_kept
-from gateway.serial_link.profile import BoardProfile
-from gateway.serial_link.settings import check_role, is_role
+from gateway.serial_link.records.board_dir import BoardFiles
+from gateway.serial_link.records.board_settings import check_role, is_role
+from gateway.serial_link.records.devices_json import (
+    COMPONENTS,
+    DESCRIPTION,
+    GRAPH_FBP,
+    GRAPH_JSON,
+    BoardDirectory,
+    DeviceRecord,
+)
+from gateway.serial_link.records.profile import BoardProfile
 from gateway.serial_link.watch import Ports
 
 log = logging.getLogger(__name__)

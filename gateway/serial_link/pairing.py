@@ -20,11 +20,15 @@ from gateway.errors import (
 from gateway.model.component import ComponentLibrary
 from gateway.serial_link.conversation import Conversation
 from gateway.serial_link.detection import Detection
-from gateway.serial_link.device_file import COMPONENTS, DESCRIPTION, BoardDirectory, DeviceRecord
 from gateway.serial_link.openers import OpenPort
 from gateway.serial_link.port import Port, PortOptions
 from gateway.serial_link.preparing import Described, describe, is_running, subscribe, upload, wait_for_boot
-from gateway.serial_link.profile import (
+from gateway.serial_link.protocol.codec import WIRES, Wire
+from gateway.serial_link.protocol.link import Link
+from gateway.serial_link.protocol.link_events import options_for
+from gateway.serial_link.protocol.wire_detector import THOROUGH_BAUDS, USUAL_BAUDS, Detector, Found, NothingFound
+from gateway.serial_link.records.devices_json import COMPONENTS, DESCRIPTION, BoardDirectory, DeviceRecord
+from gateway.serial_link.records.profile import (
     BoardProfile,
     PortMeaning,
     exported_only,
@@ -33,10 +37,6 @@ from gateway.serial_link.profile import (
     said_later,
     told_meanings,
 )
-from gateway.serial_link.protocol.codec import WIRES, Wire
-from gateway.serial_link.protocol.link import Link
-from gateway.serial_link.protocol.link_events import options_for
-from gateway.serial_link.protocol.wire_detector import THOROUGH_BAUDS, USUAL_BAUDS, Detector, Found, NothingFound
 
 DEADLINE_S = 15.0
 THOROUGH_DEADLINE_S = 60.0

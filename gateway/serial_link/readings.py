@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from gateway.model.address import Address
 from gateway.model.message import Delivery, Message
-from gateway.serial_link.boardstate import BoardCounters
+from gateway.serial_link.records.board_status import BoardCounters
 
 MOST_WAITING = 4096
 """Readings of one port that wait for credit: several seconds of a fast board, until the router spills to the disk."""

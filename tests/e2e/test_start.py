@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 
-from gateway.serial_link.device_file import DeviceFile
+from gateway.serial_link.records.devices_json import DeviceFile
 from tests.support.badline import BadLine
 from tests.support.clients import AmqpParticipant, MqttParticipant
 from tests.support.gateway import Gateway, gateway_with, pair_thermometer, simulated_board, until

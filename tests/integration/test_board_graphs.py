@@ -32,10 +32,10 @@ from gateway.model.port import PortRef
 from gateway.serial_link.boardgraphs import BoardGraphs
 from gateway.serial_link.boards import Boards
 from gateway.serial_link.connector import BoardConnector
-from gateway.serial_link.device_file import GRAPH_JSON
 from gateway.serial_link.pairing import PairRequest, Text
 from gateway.serial_link.protocol.codec import W8_04, W8_06, W10, Command, Wire
 from gateway.serial_link.protocol.commandformat import CommandKind
+from gateway.serial_link.records.devices_json import GRAPH_JSON
 from gateway.serial_link.session import BoardSession
 from gateway.simulator.core.components import Pins
 from gateway.simulator.pty import SimulatedBoard

@@ -25,11 +25,11 @@ from gateway.errors import (
     PortForbidden,
     PortMissing,
 )
-from gateway.serial_link.device_file import DeviceFile
 from gateway.serial_link.pairing import PairRequest, Text
 from gateway.serial_link.port import UNPLUGGED, PortOptions, open_serial
-from gateway.serial_link.profile import PortMeaning
 from gateway.serial_link.protocol.codec import W8_04, W8_06, W10, Wire
+from gateway.serial_link.records.devices_json import DeviceFile
+from gateway.serial_link.records.profile import PortMeaning
 from tests.support.boards import COMPONENTS, FAST_GRAPH, GRAPH, LOOP_GRAPH, Registry, network_of, request, simulated
 
 

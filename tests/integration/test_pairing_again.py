@@ -9,7 +9,7 @@ import msgspec
 
 from gateway.model.port import Direction, PortDef
 from gateway.serial_link.pairing import PairRequest, Text
-from gateway.serial_link.profile import PortMeaning
+from gateway.serial_link.records.profile import PortMeaning
 from tests.support.boards import GRAPH, Registry, described, request, simulated, simulated_ours
 
 TEMP = PortDef("temp", Direction.OUT, type="number", scale=0.01, unit="°C")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from pytest_mock import MockerFixture
 
-from gateway.serial_link.device_file import DeviceFile, DeviceRecord
+from gateway.serial_link.records.devices_json import DeviceFile, DeviceRecord
 from tests.support.boards import Registry, request, simulated
 from tests.support.wait import soon
 

@@ -18,9 +18,9 @@ from gateway.serial_link.description.component_map import parse_component_map
 from gateway.serial_link.description.self_description import Description, Limits, encode_description
 from gateway.serial_link.graph.upload import compile_stream
 from gateway.serial_link.pairing import PairRequest, Text
-from gateway.serial_link.profile import PortMeaning, parse_board_graph
 from gateway.serial_link.protocol.codec import W10, Wire
 from gateway.serial_link.protocol.link_events import LinkOptions, options_for
+from gateway.serial_link.records.profile import PortMeaning, parse_board_graph
 from gateway.simulator.core.board import Board
 from gateway.simulator.core.components import Pins
 from gateway.simulator.core.network import Network

@@ -8,10 +8,10 @@ import msgspec
 import pytest
 
 from gateway.errors import ConfigError, GatewayError
-from gateway.serial_link.device_file import BoardDirectory, DeviceFile, DeviceRecord
 from gateway.serial_link.identity import Identity, PortFacts
-from gateway.serial_link.profile import PortMeaning
-from gateway.serial_link.settings import changed
+from gateway.serial_link.records.board_settings import changed
+from gateway.serial_link.records.devices_json import BoardDirectory, DeviceFile, DeviceRecord
+from gateway.serial_link.records.profile import PortMeaning
 
 
 def record(role: str) -> DeviceRecord:

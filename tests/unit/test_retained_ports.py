@@ -18,10 +18,16 @@ from gateway.model.message import Message
 from gateway.model.port import Direction, PortDef
 from gateway.routing.core import events as ev
 from gateway.routing.core.table import RouteTable
-from gateway.serial_link.device_file import DeviceRecord
 from gateway.serial_link.identity import Identity, PortFacts
-from gateway.serial_link.profile import BoardProfile, PortMeaning, exported_only, parse_board_graph, parse_library
-from gateway.serial_link.settings import changed, is_delivery
+from gateway.serial_link.records.board_settings import changed, is_delivery
+from gateway.serial_link.records.devices_json import DeviceRecord
+from gateway.serial_link.records.profile import (
+    BoardProfile,
+    PortMeaning,
+    exported_only,
+    parse_board_graph,
+    parse_library,
+)
 from gateway.spool.core.record import SpoolRecord
 from tests.support.gateway import EXAMPLES
 from tests.support.routing import CLOUD, SOURCE, Bench, backlog, edge

@@ -12,8 +12,8 @@ from gateway.config.mistakes import allowed
 from gateway.config.schema import DeliverySettings
 from gateway.coordinator.core.delivery_contracts import dead_letter_address
 from gateway.errors import BadValue, GatewayError
-from gateway.serial_link.device_file import DeviceRecord
-from gateway.serial_link.profile import PortMeaning, PortType
+from gateway.serial_link.records.devices_json import DeviceRecord
+from gateway.serial_link.records.profile import PortMeaning, PortType
 
 _ROLE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 PORT_KEYS = ("type", "scale", "unit", "topic", "retained")

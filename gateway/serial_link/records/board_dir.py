@@ -7,8 +7,8 @@ from pathlib import Path
 
 from gateway.errors import ConfigError, RemoteProtocolError
 from gateway.serial_link.description.self_description import Description, decode_description
-from gateway.serial_link.device_file import COMPONENTS, DESCRIPTION, BoardDirectory, DeviceRecord
-from gateway.serial_link.profile import (
+from gateway.serial_link.records.devices_json import COMPONENTS, DESCRIPTION, BoardDirectory, DeviceRecord
+from gateway.serial_link.records.profile import (
     BoardProfile,
     exported_only,
     parse_board_graph,

@@ -1,0 +1,1 @@
+"""What the gateway stores of each paired board."""
