@@ -178,8 +178,8 @@ async def ask_board(path: str) -> dict[str, Any]:
     from gateway.errors import ConnectFailed, DeviceRefused, GatewayError
     from gateway.serial_link.conversation import Conversation
     from gateway.serial_link.description.self_description import DescriptionReader
-    from gateway.serial_link.openers import opener
-    from gateway.serial_link.port import PortOptions
+    from gateway.serial_link.ports.schemes import opener
+    from gateway.serial_link.ports.tty import PortOptions
     from gateway.serial_link.preparing import wait_for_boot
     from gateway.serial_link.protocol.codec import W10
     from gateway.serial_link.protocol.link import Link

@@ -73,7 +73,7 @@ def borrowed(here: Here, target: str, command_name: str = "gateway flash") -> It
     ``target`` is a port or a role. ``PortBusy`` while somebody else has borrowed it, or pairs what is on it.
     """
     from gateway.cli.daemon import ask, find_daemon
-    from gateway.serial_link.lentports import LentPorts, borrower
+    from gateway.serial_link.ports.port_locks import LentPorts, borrower
 
     path = "" if not looks_like_port(target) else os.path.abspath(target)
     us = borrower(command_name)

@@ -93,7 +93,7 @@ def through_daemon(here: Here, device: str, *, show_hex: bool, as_json: bool) ->
 async def listen(port: str, wire: str, baud: int, names: Names, *, show_hex: bool, as_json: bool) -> None:
     """Until SIGINT or SIGTERM, or until the port is gone."""
     from gateway.errors import ConnectionLost
-    from gateway.serial_link.port import PortOptions, open_serial
+    from gateway.serial_link.ports.tty import PortOptions, open_serial
     from gateway.serial_link.protocol.codec import WIRES
     from gateway.serial_link.protocol.dissector import Way
 

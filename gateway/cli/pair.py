@@ -126,7 +126,7 @@ def own_boards(here: Here) -> Any:
 
     from gateway.mqtt.microflo_line import MQTT_LINES
     from gateway.serial_link.boards import Boards
-    from gateway.serial_link.openers import NETWORKS, opener
+    from gateway.serial_link.ports.schemes import NETWORKS, opener
     from gateway.statedir import locked
 
     @contextmanager

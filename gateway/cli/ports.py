@@ -10,7 +10,7 @@ import click
 from gateway.cli.common import Here, json_option, placed, print_json, print_table
 
 if TYPE_CHECKING:
-    from gateway.serial_link.identity import PortFacts
+    from gateway.serial_link.ports.core.identity import PortFacts
     from gateway.serial_link.records.devices_json import DeviceRecord
 
 
@@ -22,8 +22,8 @@ def command(here: Here, as_json: bool) -> None:
 
     Ports that no list of the system has (ptys, the network) are shown where a paired board is on them.
     """
+    from gateway.serial_link.ports.hotplug import Ports
     from gateway.serial_link.records.devices_json import DeviceFile
-    from gateway.serial_link.watch import Ports
 
     present = list(Ports().present())
     records = DeviceFile(here.places.registry).load()
@@ -62,8 +62,8 @@ def is_elsewhere(path: str) -> bool:
 
 def entry(port: PortFacts, present: list[PortFacts], records: tuple[DeviceRecord, ...]) -> dict[str, Any]:
     """One port, as ``--json`` prints it."""
-    from gateway.serial_link.identity import identify, recognise
-    from gateway.serial_link.port import holder, permission_text
+    from gateway.serial_link.ports.core.identity import identify, recognise
+    from gateway.serial_link.ports.tty import holder, permission_text
 
     owner = next(
         (record for record in records if recognise(record.identity, record.known, present) == port),

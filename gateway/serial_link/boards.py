@@ -16,20 +16,20 @@ from gateway.config.schema import SerialSection
 from gateway.errors import Conflict, GatewayError, NotFound, PortUnknown
 from gateway.model.participant import Participant
 from gateway.serial_link.connector import BoardConnector, BoardSettings
-from gateway.serial_link.identity import PortFacts
-from gateway.serial_link.lentports import LentPorts, borrower
 from gateway.serial_link.newboard import NewBoard, completed, kept_components, new_board, tell_paired
-from gateway.serial_link.openers import OpenPort, opener
 from gateway.serial_link.pairing import Paired, PairRequest, opened_as_before, shake_hands
-from gateway.serial_link.port import Port, PortOptions
+from gateway.serial_link.ports.core.identity import PortFacts
+from gateway.serial_link.ports.hotplug import Ports
+from gateway.serial_link.ports.port_locks import LentPorts, borrower
+from gateway.serial_link.ports.schemes import OpenPort, opener
+from gateway.serial_link.ports.tty import Port, PortOptions
+from gateway.serial_link.ports.usb import SYSFS
 from gateway.serial_link.records.board_dir import BoardFiles
 from gateway.serial_link.records.board_settings import changed, check_role, is_delivery
 from gateway.serial_link.records.board_status import BoardStatus, board_entry
 from gateway.serial_link.records.devices_json import DeviceFile, DeviceRecord, written
 from gateway.serial_link.records.profile import BoardProfile
 from gateway.serial_link.registered import RegisteredBoard
-from gateway.serial_link.usbdevice import SYSFS
-from gateway.serial_link.watch import Ports
 
 log = logging.getLogger(__name__)
 

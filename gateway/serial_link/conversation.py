@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from gateway.errors import ConnectFailed, ConnectionLost, DeviceRefused, GatewayError, GraphError, RequestTimeout
 from gateway.serial_link.alarm import Alarm
-from gateway.serial_link.port import Port
+from gateway.serial_link.ports.tty import Port
 from gateway.serial_link.protocol.codec import Command
 from gateway.serial_link.protocol.commandformat import CommandKind, DebugLevel, DebugPoint, point_text
 from gateway.serial_link.protocol.link import Link

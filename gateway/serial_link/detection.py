@@ -7,7 +7,7 @@ import time
 
 from gateway.errors import ConnectionLost
 from gateway.serial_link.alarm import Alarm
-from gateway.serial_link.port import Port
+from gateway.serial_link.ports.tty import Port
 from gateway.serial_link.protocol.wire_detector import Detector, Found, NothingFound, SwitchBaud
 
 Verdict = Found | NothingFound

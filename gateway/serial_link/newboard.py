@@ -12,7 +12,8 @@ import msgspec
 from gateway.config.schema import SerialSection
 from gateway.errors import GatewayError
 from gateway.model.participant import Participant
-from gateway.serial_link.identity import (
+from gateway.serial_link.pairing import Paired, PairRequest, Text, as_before, settings_kept
+from gateway.serial_link.ports.core.identity import (
     NOWHERE,
     Identity,
     PortFacts,
@@ -21,7 +22,7 @@ from gateway.serial_link.identity import (
     is_another,
     is_network,
 )
-from gateway.serial_link.pairing import Paired, PairRequest, Text, as_before, settings_kept
+from gateway.serial_link.ports.hotplug import Ports
 from gateway.serial_link.records.board_dir import BoardFiles
 from gateway.serial_link.records.board_settings import check_role, is_role
 from gateway.serial_link.records.devices_json import (
@@ -33,7 +34,6 @@ from gateway.serial_link.records.devices_json import (
     DeviceRecord,
 )
 from gateway.serial_link.records.profile import BoardProfile
-from gateway.serial_link.watch import Ports
 
 log = logging.getLogger(__name__)
 

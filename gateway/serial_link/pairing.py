@@ -20,8 +20,8 @@ from gateway.errors import (
 from gateway.model.component import ComponentLibrary
 from gateway.serial_link.conversation import Conversation
 from gateway.serial_link.detection import Detection
-from gateway.serial_link.openers import OpenPort
-from gateway.serial_link.port import Port, PortOptions
+from gateway.serial_link.ports.schemes import OpenPort
+from gateway.serial_link.ports.tty import Port, PortOptions
 from gateway.serial_link.preparing import Described, describe, is_running, subscribe, upload, wait_for_boot
 from gateway.serial_link.protocol.codec import WIRES, Wire
 from gateway.serial_link.protocol.link import Link

@@ -12,7 +12,7 @@ from gateway.serial_link.conversation import Conversation
 from gateway.serial_link.description.self_description import DescriptionReader, SelfDescription
 from gateway.serial_link.graph.node_ids import NameMap
 from gateway.serial_link.graph.upload import Uploader
-from gateway.serial_link.port import Port
+from gateway.serial_link.ports.tty import Port
 from gateway.serial_link.protocol.codec import command
 from gateway.serial_link.protocol.commandformat import CommandKind
 from gateway.serial_link.protocol.extensions import PAGES, BoardCounts, Extension, count_page, extend, read_counts

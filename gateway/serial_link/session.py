@@ -27,7 +27,7 @@ from gateway.serial_link.boardgraph import BoardGraph
 from gateway.serial_link.boardnetwork import BoardNetwork
 from gateway.serial_link.conversation import Conversation
 from gateway.serial_link.outbox import Outbox
-from gateway.serial_link.port import UNPLUGGED, Port
+from gateway.serial_link.ports.tty import UNPLUGGED, Port
 from gateway.serial_link.protocol.board_model import BoardModel
 from gateway.serial_link.protocol.codec import WIRES, Command, send_packet
 from gateway.serial_link.protocol.json_values import to_packets

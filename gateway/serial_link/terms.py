@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from gateway.errors import AccessRefused, GatewayError, RequestTimeout
 from gateway.serial_link.conversation import Conversation
-from gateway.serial_link.identity import Identity
+from gateway.serial_link.ports.core.identity import Identity
 from gateway.serial_link.preparing import board_counts, describe, negotiate
 from gateway.serial_link.protocol.credit import CreditLimits
 from gateway.serial_link.protocol.extensions import CHECKSUM_BYTES, NONE, WANTED, BoardCounts, Extension

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import PortBusy
-from gateway.serial_link.lentports import LentPorts
+from gateway.serial_link.ports.port_locks import LentPorts
 from tests.support.boards import Registry, request, simulated
 from tests.support.gateway import EXAMPLES, Gateway, Process, gateway_with, pair_thermometer, simulated_board, until
 

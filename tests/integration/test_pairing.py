@@ -26,7 +26,7 @@ from gateway.errors import (
     PortMissing,
 )
 from gateway.serial_link.pairing import PairRequest, Text
-from gateway.serial_link.port import UNPLUGGED, PortOptions, open_serial
+from gateway.serial_link.ports.tty import UNPLUGGED, PortOptions, open_serial
 from gateway.serial_link.protocol.codec import W8_04, W8_06, W10, Wire
 from gateway.serial_link.records.devices_json import DeviceFile
 from gateway.serial_link.records.profile import PortMeaning

@@ -14,7 +14,7 @@ import serial
 from pytest_mock import MockerFixture
 
 from gateway.errors import PortBusy
-from gateway.serial_link.port import Port, PortOptions, open_serial
+from gateway.serial_link.ports.tty import Port, PortOptions, open_serial
 
 TIOCGEXCL = 0x80045440
 """Linux: whether a tty is held exclusively (asm-generic/ioctls.h)."""
@@ -35,7 +35,7 @@ def tty() -> Iterator[int]:
 @pytest.fixture
 def real(mocker: MockerFixture) -> None:
     """Have a pty taken for a line with a plug: no hardware is at hand."""
-    mocker.patch("gateway.serial_link.port.PTY_MAJORS", range(0))
+    mocker.patch("gateway.serial_link.ports.tty.PTY_MAJORS", range(0))
 
 
 @pytest.fixture

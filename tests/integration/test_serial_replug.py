@@ -17,8 +17,8 @@ from gateway.model.address import serial
 from gateway.model.message import Message
 from gateway.model.participant import DeviceState
 from gateway.serial_link.boards import Boards
-from gateway.serial_link.identity import PortFacts
-from gateway.serial_link.watch import Ports
+from gateway.serial_link.ports.core.identity import PortFacts
+from gateway.serial_link.ports.hotplug import Ports
 from gateway.simulator.pty import SimulatedBoard
 from gateway.supervise import Backoff, LinkReport, keep_connected
 from gateway.transport import Session

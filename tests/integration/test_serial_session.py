@@ -16,8 +16,9 @@ from gateway.model.address import Address, serial
 from gateway.model.binding import Binding, Contract, OverflowPolicy
 from gateway.model.message import Delivery, Message, Outcome
 from gateway.model.participant import DeviceState
-from gateway.serial_link import connector, watch
+from gateway.serial_link import connector
 from gateway.serial_link.connector import BoardConnector
+from gateway.serial_link.ports import hotplug
 from gateway.serial_link.readings import MOST_WAITING
 from gateway.serial_link.session import BoardSession
 from gateway.simulator.pty import SimulatedBoard
@@ -203,7 +204,7 @@ async def test_unplugging_ends_deliveries_and_closes_the_port_at_once(tmp_path: 
 async def test_an_absent_board_is_waited_for_and_taken_up_as_soon_as_the_kernel_tells_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "LOST_EVENT_S", 10 * WAIT_S)
+    monkeypatch.setattr(hotplug, "LOST_EVENT_S", 10 * WAIT_S)
     monkeypatch.setattr(connector, "ABSENT_LOOK_S", 10 * WAIT_S)
     async with paired(tmp_path) as it:
         it.board.request(["unplug"])

@@ -16,7 +16,7 @@ import uvloop
 
 from gateway.serial_link.conversation import Conversation
 from gateway.serial_link.detection import Detection
-from gateway.serial_link.port import OnBytes, OnLost, Port, PortOptions, TtyPort, open_serial
+from gateway.serial_link.ports.tty import OnBytes, OnLost, Port, PortOptions, TtyPort, open_serial
 from gateway.serial_link.protocol.codec import W8_04, W8_06, W10, Wire, command
 from gateway.serial_link.protocol.commandformat import CommandKind
 from gateway.serial_link.protocol.link import Link

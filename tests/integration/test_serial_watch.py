@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from pytest_mock import MockerFixture
 
-from gateway.serial_link.identity import Identity, PortFacts
-from gateway.serial_link.watch import Ports
+from gateway.serial_link.ports.core.identity import Identity, PortFacts
+from gateway.serial_link.ports.hotplug import Ports
 
 BOARD = Identity("usb", "2341:0043:A1")
 
@@ -26,7 +26,7 @@ async def test_a_board_is_noticed_by_the_kernels_word_or_by_looking(
     present: list[PortFacts] = []
     ports = Ports(lambda: present)
     if kernel:
-        mocker.patch("gateway.serial_link.watch.LOST_EVENT_S", 600.0)
+        mocker.patch("gateway.serial_link.ports.hotplug.LOST_EVENT_S", 600.0)
     else:
         mocker.patch("asyncinotify.Inotify", side_effect=OSError("no more instances"))
     before = descriptors()

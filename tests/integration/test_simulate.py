@@ -12,7 +12,7 @@ import pytest
 
 from examples.simulated_board import ask_board
 from gateway.firmware.sources import component_map
-from gateway.serial_link.port import PortOptions, open_tty
+from gateway.serial_link.ports.tty import PortOptions, open_tty
 from gateway.serial_link.protocol.capture_format import CaptureLine, capture_head
 from gateway.serial_link.protocol.codec import W8_06, W10, Command, Wire, command, encode, opening
 from gateway.serial_link.protocol.commandformat import CommandKind, DebugLevel, DebugPoint

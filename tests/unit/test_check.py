@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from gateway.cli.main import main
 from gateway.coordinator.participants_file import save_participants
 from gateway.firmware.sources import component_map
-from gateway.serial_link.identity import Identity, PortFacts
+from gateway.serial_link.ports.core.identity import Identity, PortFacts
 from gateway.serial_link.records.board_dir import BoardFiles
 from gateway.serial_link.records.devices_json import COMPONENTS, DeviceFile, DeviceRecord
 from tests.support.gateway import EXAMPLES

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from gateway.errors import ConfigError, GatewayError
-from gateway.serial_link.identity import Identity, PortFacts
+from gateway.serial_link.ports.core.identity import Identity, PortFacts
 from gateway.serial_link.records.board_settings import changed
 from gateway.serial_link.records.devices_json import BoardDirectory, DeviceFile, DeviceRecord
 from gateway.serial_link.records.profile import PortMeaning

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from gateway.serial_link.identity import Identity, PortFacts, device_id, identify, recognise
-from gateway.serial_link.watch import port_facts
+from gateway.serial_link.ports.core.identity import Identity, PortFacts, device_id, identify, recognise
+from gateway.serial_link.ports.hotplug import port_facts
 
 UNO = PortFacts(
     path="/dev/ttyACM0",

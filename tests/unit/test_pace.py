@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from gateway.serial_link.pace import ANSWER_S, MANY, PIECE, QUIET_TICKS, TICK_S, WINDOW_S, Pace
+from gateway.serial_link.ports.read_batching import ANSWER_S, MANY, PIECE, QUIET_TICKS, TICK_S, WINDOW_S, Pace
 
 SOON_S = WINDOW_S / MANY / 4
 RARELY_S = 0.02

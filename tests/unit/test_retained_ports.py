@@ -18,7 +18,7 @@ from gateway.model.message import Message
 from gateway.model.port import Direction, PortDef
 from gateway.routing.core import events as ev
 from gateway.routing.core.table import RouteTable
-from gateway.serial_link.identity import Identity, PortFacts
+from gateway.serial_link.ports.core.identity import Identity, PortFacts
 from gateway.serial_link.records.board_settings import changed, is_delivery
 from gateway.serial_link.records.devices_json import DeviceRecord
 from gateway.serial_link.records.profile import (

@@ -11,7 +11,7 @@ from gateway.errors import AccessRefused, RequestTimeout
 from gateway.model.component import ComponentLibrary
 from gateway.serial_link.conversation import Conversation
 from gateway.serial_link.description.self_description import Description, Limits, encode_description
-from gateway.serial_link.identity import Identity
+from gateway.serial_link.ports.core.identity import Identity
 from gateway.serial_link.protocol.codec import W10, Command
 from gateway.serial_link.protocol.commandformat import CommandKind
 from gateway.serial_link.protocol.extensions import NONE, WANTED, Extension

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pytest_mock import MockerFixture
 
-from gateway.serial_link.usbdevice import CannotReauthorise, reauthorise, usb_device
+from gateway.serial_link.ports.usb import CannotReauthorise, reauthorise, usb_device
 from tests.support.sysfs import UsbTree
 
 PORT = "/dev/ttyACM7"
@@ -38,7 +38,7 @@ def test_a_port_that_is_on_no_usb_device_is_told(tmp_path: Path) -> None:
 
 
 def test_who_may_not_is_told_what_gives_the_right(usb: UsbTree, mocker: MockerFixture) -> None:
-    mocker.patch("gateway.serial_link.usbdevice.os.open", side_effect=PermissionError(13, os.strerror(13)))
+    mocker.patch("gateway.serial_link.ports.usb.os.open", side_effect=PermissionError(13, os.strerror(13)))
     with pytest.raises(CannotReauthorise, match=r"authorized can't be written: Permission denied \(a udev rule may"):
         reauthorise(PORT, usb.root)
 
@@ -49,7 +49,7 @@ def test_a_device_that_stays_off_is_told_with_the_line_that_mends_it(usb: UsbTre
             raise OSError(5, os.strerror(5))
         return len(value)
 
-    mocker.patch("gateway.serial_link.usbdevice.os.write", side_effect=write)
+    mocker.patch("gateway.serial_link.ports.usb.os.write", side_effect=write)
     with pytest.raises(CannotReauthorise, match=f"can't be switched on: echo 1 > {usb.switch}"):
         reauthorise(PORT, usb.root)
 

@@ -13,7 +13,7 @@ import msgspec
 
 from gateway.errors import ConfigError, GatewayError
 from gateway.files import read_bytes, write_file_safely
-from gateway.serial_link.identity import Identity, PortFacts
+from gateway.serial_link.ports.core.identity import Identity, PortFacts
 from gateway.serial_link.records.profile import PortMeaning
 
 VERSION = 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from gateway.serial_link.port import OnBytes, OnLost, Port
+from gateway.serial_link.ports.tty import OnBytes, OnLost, Port
 from gateway.serial_link.protocol.dissector import Way
 
 Listen: TypeAlias = Callable[[Way, bytes], None]

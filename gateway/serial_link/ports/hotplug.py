@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from serial.tools import list_ports
 
-from gateway.serial_link.identity import Identity, PortFacts, is_network, recognise
+from gateway.serial_link.ports.core.identity import Identity, PortFacts, is_network, recognise
 
 if TYPE_CHECKING:
     from asyncinotify import Inotify

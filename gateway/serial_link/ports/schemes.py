@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeAlias
 
 from gateway.errors import ConfigError
-from gateway.serial_link.identity import is_network
-from gateway.serial_link.pace import Pace
-from gateway.serial_link.port import Port, PortOptions, open_serial
-from gateway.serial_link.tcpport import open_tcp
+from gateway.serial_link.ports.core.identity import is_network
+from gateway.serial_link.ports.read_batching import Pace
+from gateway.serial_link.ports.tcp import open_tcp
+from gateway.serial_link.ports.tty import Port, PortOptions, open_serial
 
 OpenPort: TypeAlias = Callable[[str, PortOptions], Awaitable[Port]]
 OpenNetwork: TypeAlias = Callable[[str], Awaitable[Port]]

@@ -20,7 +20,7 @@ from typing import Protocol
 import serial
 
 from gateway.errors import ConnectFailed, PortBusy, PortForbidden, PortMissing
-from gateway.serial_link.pace import Pace
+from gateway.serial_link.ports.read_batching import Pace
 
 CHUNK = 4096
 PTY_MAJORS = range(136, 144)

@@ -6,7 +6,7 @@ import asyncio
 from urllib.parse import urlsplit
 
 from gateway.errors import ConfigError, ConnectFailed
-from gateway.serial_link.port import OnBytes, OnLost
+from gateway.serial_link.ports.tty import OnBytes, OnLost
 
 CONNECT_TIMEOUT_S = 5.0
 SCHEME = "tcp://"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.errors import PortBusy
-from gateway.serial_link.identity import is_network
+from gateway.serial_link.ports.core.identity import is_network
 
 TRIES = 5
 TRY_AGAIN_S = 0.01

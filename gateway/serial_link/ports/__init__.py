@@ -1,0 +1,1 @@
+"""Serial ports, local and over TCP: open, watch, lock, identify."""

@@ -1,0 +1,1 @@
+"""The identity of a board from what its port tells. No I/O."""
