@@ -42,10 +42,10 @@ from gateway.runtimes import Runtimes, start_graph
 from gateway.serial_link.boardgraphs import BoardGraphs
 from gateway.serial_link.boardrequests import board_handlers
 from gateway.serial_link.boards import Boards
-from gateway.serial_link.connector import BoardConnector
+from gateway.serial_link.connected.connector import BoardConnector
+from gateway.serial_link.connected.recorder import Recorder
 from gateway.serial_link.lending import lending_handlers
 from gateway.serial_link.ports.schemes import NETWORKS, opener
-from gateway.serial_link.recorder import Recorder
 from gateway.spool.admin import handlers as spool_handlers
 from gateway.spool.open import open_spool
 from gateway.statedir import instance_id, locked

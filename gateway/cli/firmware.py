@@ -176,11 +176,11 @@ def of_board(here: Here, what: str) -> dict[str, Any]:
 async def ask_board(path: str) -> dict[str, Any]:
     """Open the port, and ask."""
     from gateway.errors import ConnectFailed, DeviceRefused, GatewayError
-    from gateway.serial_link.conversation import Conversation
+    from gateway.serial_link.connected.link_driver import Conversation
+    from gateway.serial_link.connected.setup_steps import wait_for_boot
     from gateway.serial_link.description.self_description import DescriptionReader
     from gateway.serial_link.ports.schemes import opener
     from gateway.serial_link.ports.tty import PortOptions
-    from gateway.serial_link.preparing import wait_for_boot
     from gateway.serial_link.protocol.codec import W10
     from gateway.serial_link.protocol.link import Link
     from gateway.serial_link.protocol.link_events import options_for

@@ -15,9 +15,10 @@ from gateway.errors import ConnectFailed, DeviceRefused, GatewayError, GraphErro
 from gateway.fbp.text.graph_json import dumps
 from gateway.model.graph import Graph
 from gateway.serial_link.boards import Boards
+from gateway.serial_link.connected.board_session import BoardSession
+from gateway.serial_link.connected.setup_steps import OnStep
 from gateway.serial_link.description.self_description import decode_description
 from gateway.serial_link.pairing import Text
-from gateway.serial_link.preparing import OnStep
 from gateway.serial_link.records.devices_json import GRAPH_FBP, GRAPH_JSON
 from gateway.serial_link.records.profile import (
     BoardProfile,
@@ -26,7 +27,6 @@ from gateway.serial_link.records.profile import (
     said_later,
     told_meanings,
 )
-from gateway.serial_link.session import BoardSession
 from gateway.supervise import to_the_end
 
 OnGraph: TypeAlias = Callable[[str, Graph, Graph], None]

@@ -15,7 +15,7 @@ import msgspec
 from gateway.config.schema import SerialSection
 from gateway.errors import Conflict, GatewayError, NotFound, PortUnknown
 from gateway.model.participant import Participant
-from gateway.serial_link.connector import BoardConnector, BoardSettings
+from gateway.serial_link.connected.connector import BoardConnector, BoardSettings
 from gateway.serial_link.newboard import NewBoard, completed, kept_components, new_board, tell_paired
 from gateway.serial_link.pairing import Paired, PairRequest, opened_as_before, shake_hands
 from gateway.serial_link.ports.core.identity import PortFacts

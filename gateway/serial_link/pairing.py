@@ -18,11 +18,11 @@ from gateway.errors import (
     TransportDown,
 )
 from gateway.model.component import ComponentLibrary
-from gateway.serial_link.conversation import Conversation
-from gateway.serial_link.detection import Detection
+from gateway.serial_link.connected.link_driver import Conversation
+from gateway.serial_link.connected.probe import Detection
+from gateway.serial_link.connected.setup_steps import Described, describe, is_running, subscribe, upload, wait_for_boot
 from gateway.serial_link.ports.schemes import OpenPort
 from gateway.serial_link.ports.tty import Port, PortOptions
-from gateway.serial_link.preparing import Described, describe, is_running, subscribe, upload, wait_for_boot
 from gateway.serial_link.protocol.codec import WIRES, Wire
 from gateway.serial_link.protocol.link import Link
 from gateway.serial_link.protocol.link_events import options_for

@@ -9,7 +9,7 @@ from typing import Any
 from gateway.errors import ConfigError
 from gateway.model.participant import Participant
 from gateway.model.port import Direction
-from gateway.serial_link.connector import BoardConnector
+from gateway.serial_link.connected.connector import BoardConnector
 from gateway.serial_link.protocol.codec import WIRES, Wire
 from gateway.serial_link.records.board_status import BoardStatus, board_entry
 from gateway.serial_link.records.devices_json import DeviceRecord

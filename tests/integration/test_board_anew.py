@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import ConnectionLost
+from gateway.serial_link.connected.negotiation import MOST_FAILURES
 from gateway.serial_link.protocol.extensions import BoardCounts
 from gateway.serial_link.records.board_status import BoardStatus
-from gateway.serial_link.terms import MOST_FAILURES
 from tests.support.boards import Registry, request, simulated
 
 

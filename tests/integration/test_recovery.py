@@ -16,7 +16,7 @@ from gateway.config.schema import SerialSection
 from gateway.errors import TransportDown
 from gateway.model.participant import DeviceState
 from gateway.serial_link.boards import Boards
-from gateway.serial_link.connector import BoardConnector
+from gateway.serial_link.connected.connector import BoardConnector
 from gateway.simulator.pty import SimulatedBoard
 from tests.support.boards import LOOP_GRAPH, request, simulated
 from tests.support.sysfs import UsbTree
@@ -28,8 +28,8 @@ EVERY_BOARD = SerialSection(boot_wait_s=0.0, usb_reauthorise=True)
 @pytest.fixture(autouse=True)
 def low_ladder(mocker: MockerFixture) -> None:
     """Opened, reset, and authorised anew at the third attempt: a silent board costs over a second each time."""
-    mocker.patch("gateway.serial_link.ladder.DTR_EVERY", 1)
-    mocker.patch("gateway.serial_link.ladder.REAUTHORISE_EVERY", 2)
+    mocker.patch("gateway.serial_link.connected.core.recovery.DTR_EVERY", 1)
+    mocker.patch("gateway.serial_link.connected.core.recovery.REAUTHORISE_EVERY", 2)
 
 
 @dataclass
@@ -97,7 +97,7 @@ async def test_what_was_said_of_a_board_comes_before_what_is_configured(tmp_path
 async def test_where_it_is_not_permitted_one_line_says_so_and_the_ladder_goes_on(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.WARNING, "gateway.serial_link.connector")
+    caplog.set_level(logging.WARNING, "gateway.serial_link.connected.connector")
     async with silent(tmp_path, EVERY_BOARD) as it:
         it.usb.switch.unlink()
         it.usb.switch.mkdir()

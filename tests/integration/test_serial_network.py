@@ -102,7 +102,7 @@ async def test_a_board_behind_a_tcp_connection_is_a_board(tmp_path: Path) -> Non
 
 
 async def test_a_board_that_boots_lets_go_of_its_port_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.serial_link.connector.LET_GO_S", 10 * WAIT_S)
+    monkeypatch.setattr("gateway.serial_link.connected.connector.LET_GO_S", 10 * WAIT_S)
     mine = boards(tmp_path / "state")
     async with simulated(tmp_path / "tty"), served(tmp_path / "tty") as (number, _):
         paired = await mine.pair(request(f"tcp://127.0.0.1:{number}", LOOP_GRAPH))

@@ -16,11 +16,11 @@ from gateway.model.address import Address, serial
 from gateway.model.binding import Binding, Contract, OverflowPolicy
 from gateway.model.message import Delivery, Message, Outcome
 from gateway.model.participant import DeviceState
-from gateway.serial_link import connector
-from gateway.serial_link.connector import BoardConnector
+from gateway.serial_link.connected import connector
+from gateway.serial_link.connected.board_session import BoardSession
+from gateway.serial_link.connected.connector import BoardConnector
+from gateway.serial_link.connected.receive_queue import MOST_WAITING
 from gateway.serial_link.ports import hotplug
-from gateway.serial_link.readings import MOST_WAITING
-from gateway.serial_link.session import BoardSession
 from gateway.simulator.pty import SimulatedBoard
 from tests.support.boards import FAST_GRAPH, LOOP_GRAPH, Registry, network_of, request, simulated
 

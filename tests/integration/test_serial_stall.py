@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from gateway.serial_link.conversation import Conversation
-from gateway.serial_link.detection import Detection
+from gateway.serial_link.connected.link_driver import Conversation
+from gateway.serial_link.connected.probe import Detection
 from gateway.serial_link.ports.tty import OnBytes, OnLost, Port, PortOptions, TtyPort, open_serial
 from gateway.serial_link.protocol.codec import W8_04, W8_06, W10, Wire, command
 from gateway.serial_link.protocol.commandformat import CommandKind

@@ -115,7 +115,7 @@ def patient_links(monkeypatch: pytest.MonkeyPatch) -> None:
         options = options_for(wire, baud, request_timeout_s=request_timeout_s)
         return replace(options, open_tries=int(OPENING_S / options.open_step_s))
 
-    for module in ("pairing", "session"):
+    for module in ("pairing", "connected.board_session"):
         monkeypatch.setattr(f"gateway.serial_link.{module}.options_for", patient)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from gateway.serial_link.ladder import Ladder, Rung
+from gateway.serial_link.connected.core.recovery import Ladder, Rung
 
 
 def climb(ladder: Ladder, until_s: float, every_s: float = 5.0) -> list[tuple[float, Rung]]:

@@ -41,7 +41,7 @@ CORES = {
     "serial_link.protocol.iip_values",
     "serial_link.description.component_map",
     "serial_link.ports.core.identity",
-    "serial_link.ladder",
+    "serial_link.connected.core.recovery",
     "serial_link.description.self_description",
     "serial_link.protocol.sequence_gaps",
     "serial_link.protocol.checksum_framer",

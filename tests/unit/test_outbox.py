@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from gateway.errors import DeliveryDeferred, DeliveryError, DeliveryRefused, LocalProtocolError
-from gateway.serial_link.conversation import OnAnswer
-from gateway.serial_link.outbox import Outbox
+from gateway.serial_link.connected.link_driver import OnAnswer
+from gateway.serial_link.connected.send_queue import Outbox
 from gateway.serial_link.protocol.codec import Command, command
 from gateway.serial_link.protocol.commandformat import CommandKind, DebugPoint
 from gateway.serial_link.protocol.link_events import Replied, RequestFailed, RequestToken

@@ -9,7 +9,8 @@ import pytest
 
 from gateway.errors import AccessRefused, RequestTimeout
 from gateway.model.component import ComponentLibrary
-from gateway.serial_link.conversation import Conversation
+from gateway.serial_link.connected.link_driver import Conversation
+from gateway.serial_link.connected.negotiation import MOST_FAILURES, Terms
 from gateway.serial_link.description.self_description import Description, Limits, encode_description
 from gateway.serial_link.ports.core.identity import Identity
 from gateway.serial_link.protocol.codec import W10, Command
@@ -17,7 +18,6 @@ from gateway.serial_link.protocol.commandformat import CommandKind
 from gateway.serial_link.protocol.extensions import NONE, WANTED, Extension
 from gateway.serial_link.protocol.link_events import LinkCounters
 from gateway.serial_link.records.board_status import BoardStatus, board_entry
-from gateway.serial_link.terms import MOST_FAILURES, Terms
 from gateway.simulator.core.our_firmware import OurFirmware, Told
 
 ATTIC, OTHER = b"attic..1", b"other..1"

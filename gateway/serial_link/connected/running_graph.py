@@ -12,11 +12,11 @@ from dataclasses import replace
 
 from gateway.errors import DeviceRefused, GatewayError, GraphError
 from gateway.model.port import Direction, PortDef, PortRef
-from gateway.serial_link.conversation import Conversation
+from gateway.serial_link.connected.link_driver import Conversation
+from gateway.serial_link.connected.setup_steps import OnStep, is_running, subscribe, upload
 from gateway.serial_link.graph.live_diff import GraphChange, Port, Running
 from gateway.serial_link.graph.node_ids import NameMap
 from gateway.serial_link.graph.upload import check_graph
-from gateway.serial_link.preparing import OnStep, is_running, subscribe, upload
 from gateway.serial_link.protocol.board_model import BoardModel
 from gateway.serial_link.protocol.codec import command, set_io_value
 from gateway.serial_link.protocol.commandformat import CommandKind

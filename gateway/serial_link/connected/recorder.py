@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TextIO
 
 from gateway.errors import Conflict, GatewayError
-from gateway.serial_link.connector import BoardConnector
+from gateway.serial_link.connected.connector import BoardConnector
 from gateway.serial_link.protocol.capture_format import MOST_BYTES, CaptureLine, capture_head
 from gateway.serial_link.protocol.codec import WIRES
 from gateway.serial_link.protocol.dissector import Way

@@ -15,12 +15,12 @@ from gateway.model.address import Address, serial
 from gateway.model.graph import Json
 from gateway.model.message import Message
 from gateway.model.port import PortDef, PortRef
-from gateway.serial_link.boardgraph import BoardGraph
+from gateway.serial_link.connected.receive_queue import Readings
+from gateway.serial_link.connected.running_graph import BoardGraph
 from gateway.serial_link.graph.node_ids import NameMap
 from gateway.serial_link.protocol.json_values import Collector
 from gateway.serial_link.protocol.link_events import PacketSent
 from gateway.serial_link.protocol.sequence_gaps import Gaps
-from gateway.serial_link.readings import Readings
 from gateway.serial_link.records.board_status import BoardCounters
 
 OnValue: TypeAlias = Callable[[PortRef, Json], None]

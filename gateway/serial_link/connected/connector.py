@@ -13,19 +13,19 @@ from pathlib import Path
 from gateway.errors import AccessRefused, ConnectFailed, EndedOnPurpose, PortMissing, TransportDown
 from gateway.model.participant import DeviceState
 from gateway.model.port import PortRef
-from gateway.serial_link.ladder import Ladder, Rung
+from gateway.serial_link.connected.board_session import BoardSession
+from gateway.serial_link.connected.core.recovery import Ladder, Rung
+from gateway.serial_link.connected.packet_reader import OnValue
+from gateway.serial_link.connected.setup_steps import wait_for_boot
 from gateway.serial_link.ports.core.identity import PortFacts
 from gateway.serial_link.ports.hotplug import Ports
 from gateway.serial_link.ports.schemes import OpenPort
 from gateway.serial_link.ports.tap import LineTap, TappedPort
 from gateway.serial_link.ports.tty import UNPLUGGED, Port, PortOptions
 from gateway.serial_link.ports.usb import SYSFS, CannotReauthorise, reauthorise
-from gateway.serial_link.preparing import wait_for_boot
 from gateway.serial_link.records.board_status import BoardStatus
 from gateway.serial_link.records.devices_json import DeviceRecord
 from gateway.serial_link.records.profile import BoardProfile
-from gateway.serial_link.reporting import OnValue
-from gateway.serial_link.session import BoardSession
 
 log = logging.getLogger(__name__)
 

@@ -23,22 +23,22 @@ from gateway.model.address import Address
 from gateway.model.binding import Binding, OverflowPolicy
 from gateway.model.message import Delivery, Message, Outcome
 from gateway.model.participant import DeviceState
-from gateway.serial_link.boardgraph import BoardGraph
-from gateway.serial_link.boardnetwork import BoardNetwork
-from gateway.serial_link.conversation import Conversation
-from gateway.serial_link.outbox import Outbox
+from gateway.serial_link.connected.link_driver import Conversation
+from gateway.serial_link.connected.negotiation import COUNTS_EVERY_S, Terms
+from gateway.serial_link.connected.network import BoardNetwork
+from gateway.serial_link.connected.packet_reader import Reporting
+from gateway.serial_link.connected.receive_queue import Readings
+from gateway.serial_link.connected.running_graph import BoardGraph
+from gateway.serial_link.connected.send_queue import Outbox
 from gateway.serial_link.ports.tty import UNPLUGGED, Port
 from gateway.serial_link.protocol.board_model import BoardModel
 from gateway.serial_link.protocol.codec import WIRES, Command, send_packet
 from gateway.serial_link.protocol.json_values import to_packets
 from gateway.serial_link.protocol.link import Link
 from gateway.serial_link.protocol.link_events import RESTARTED, PacketSent, options_for
-from gateway.serial_link.readings import Readings
 from gateway.serial_link.records.board_status import BoardStatus
 from gateway.serial_link.records.devices_json import DeviceRecord
 from gateway.serial_link.records.profile import BoardProfile
-from gateway.serial_link.reporting import Reporting
-from gateway.serial_link.terms import COUNTS_EVERY_S, Terms
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import asyncio
 import time
 
 from gateway.errors import ConnectionLost
-from gateway.serial_link.alarm import Alarm
+from gateway.serial_link.connected.deadline_timer import Alarm
 from gateway.serial_link.ports.tty import Port
 from gateway.serial_link.protocol.wire_detector import Detector, Found, NothingFound, SwitchBaud
 

@@ -6,9 +6,9 @@ import logging
 from contextlib import suppress
 
 from gateway.errors import AccessRefused, GatewayError, RequestTimeout
-from gateway.serial_link.conversation import Conversation
+from gateway.serial_link.connected.link_driver import Conversation
+from gateway.serial_link.connected.setup_steps import board_counts, describe, negotiate
 from gateway.serial_link.ports.core.identity import Identity
-from gateway.serial_link.preparing import board_counts, describe, negotiate
 from gateway.serial_link.protocol.credit import CreditLimits
 from gateway.serial_link.protocol.extensions import CHECKSUM_BYTES, NONE, WANTED, BoardCounts, Extension
 from gateway.serial_link.records.board_status import BoardStatus

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from gateway.errors import ConnectFailed, ConnectionLost, DeviceRefused, GatewayError, GraphError, RequestTimeout
-from gateway.serial_link.alarm import Alarm
+from gateway.serial_link.connected.deadline_timer import Alarm
 from gateway.serial_link.ports.tty import Port
 from gateway.serial_link.protocol.codec import Command
 from gateway.serial_link.protocol.commandformat import CommandKind, DebugLevel, DebugPoint, point_text

@@ -11,14 +11,14 @@ from typing import Protocol
 from gateway.errors import ConnectionLost, DeviceRefused, GatewayError, GraphError, RequestTimeout, TransportDown
 from gateway.model.participant import DeviceState
 from gateway.model.port import PortRef
-from gateway.serial_link.boardgraph import BoardGraph
-from gateway.serial_link.conversation import Conversation
-from gateway.serial_link.outbox import Outbox
-from gateway.serial_link.preparing import OnStep, is_running
+from gateway.serial_link.connected.link_driver import Conversation
+from gateway.serial_link.connected.packet_reader import OnValue, Reporting
+from gateway.serial_link.connected.running_graph import BoardGraph
+from gateway.serial_link.connected.send_queue import Outbox
+from gateway.serial_link.connected.setup_steps import OnStep, is_running
 from gateway.serial_link.records.board_status import BoardStatus
 from gateway.serial_link.records.devices_json import DeviceRecord
 from gateway.serial_link.records.profile import BoardProfile
-from gateway.serial_link.reporting import OnValue, Reporting
 
 log = logging.getLogger(__name__)
 

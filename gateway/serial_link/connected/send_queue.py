@@ -22,7 +22,7 @@ from gateway.errors import (
     DeliveryRefused,
     LocalProtocolError,
 )
-from gateway.serial_link.conversation import OnAnswer
+from gateway.serial_link.connected.link_driver import OnAnswer
 from gateway.serial_link.protocol.codec import Command
 from gateway.serial_link.protocol.commandformat import DebugPoint
 from gateway.serial_link.protocol.link_events import Replied, RequestFailed

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from gateway.errors import ConnectionLost, DeviceRefused
-from gateway.serial_link.conversation import Conversation
+from gateway.serial_link.connected.link_driver import Conversation
 from gateway.serial_link.description.self_description import DescriptionReader, SelfDescription
 from gateway.serial_link.graph.node_ids import NameMap
 from gateway.serial_link.graph.upload import Uploader
