@@ -36,7 +36,7 @@ from gateway.model.participant import Participant
 from gateway.model.port import Direction, PortDef, PortRef
 from gateway.mqtt.core.settings import MqttSettings
 from gateway.mqtt.transport import MqttConnector, MqttSession
-from gateway.serial_link.boards import Boards
+from gateway.serial_link.paired.boards import Boards
 from tests.support.boards import request
 from tests.support.gateway import COMMAND, Gateway, gateway_with, until
 from tests.support.mosquitto import Mosquitto

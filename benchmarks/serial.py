@@ -31,8 +31,8 @@ from gateway.mqtt.core.settings import MqttSettings
 from gateway.mqtt.transport import MqttConnector
 from gateway.routing.core.table import RouteTable
 from gateway.routing.pump import Pump
-from gateway.serial_link.boards import Boards
 from gateway.serial_link.connected.board_session import BoardSession
+from gateway.serial_link.paired.boards import Boards
 from gateway.serial_link.records.board_status import BoardStatus
 from gateway.spool.sqlite import SqliteStore
 from tests.support.boards import request

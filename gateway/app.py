@@ -39,12 +39,12 @@ from gateway.requests import Requests
 from gateway.routing.core.events import AnnounceDead
 from gateway.routing.pump import Pump
 from gateway.runtimes import Runtimes, start_graph
-from gateway.serial_link.boardgraphs import BoardGraphs
-from gateway.serial_link.boardrequests import board_handlers
-from gateway.serial_link.boards import Boards
 from gateway.serial_link.connected.connector import BoardConnector
 from gateway.serial_link.connected.recorder import Recorder
-from gateway.serial_link.lending import lending_handlers
+from gateway.serial_link.paired.board_handlers import board_handlers
+from gateway.serial_link.paired.boards import Boards
+from gateway.serial_link.paired.graph_store import BoardGraphs
+from gateway.serial_link.paired.port_loans import lending_handlers
 from gateway.serial_link.ports.schemes import NETWORKS, opener
 from gateway.spool.admin import handlers as spool_handlers
 from gateway.spool.open import open_spool

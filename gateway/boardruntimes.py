@@ -6,9 +6,9 @@ from gateway.errors import Conflict, NotFound
 from gateway.fbp.runtime.backend import Backend
 from gateway.model.graph import Graph
 from gateway.model.participant import DeviceState
-from gateway.serial_link.boardgraphs import BoardGraphs
-from gateway.serial_link.boards import Boards
-from gateway.serial_link.pairedboard import PairedBoard
+from gateway.serial_link.paired.boards import Boards
+from gateway.serial_link.paired.fbp_handle import PairedBoard
+from gateway.serial_link.paired.graph_store import BoardGraphs
 from gateway.serial_link.records.profile import BoardProfile
 from gateway.web.board_runtime import BoardRuntime
 

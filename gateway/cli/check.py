@@ -128,8 +128,8 @@ def _left_out(here: Here, config: Config, graph: Graph, records: Iterable[Device
     from gateway.coordinator.participants_file import load_participants
     from gateway.declared import read_imports
     from gateway.errors import GatewayError
+    from gateway.serial_link.paired.paired_board import wire_of
     from gateway.serial_link.records.board_dir import BoardFiles
-    from gateway.serial_link.registered import wire_of
 
     notes, boards = [], []
     for record in records:

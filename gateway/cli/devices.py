@@ -60,8 +60,8 @@ def entries(here: Here) -> list[dict[str, Any]]:
     if find_daemon(here) is not None:
         answer: list[dict[str, Any]] = ask_one(here, "devices")
         return answer
-    from gateway.serial_link.boardrequests import unknown_states
-    from gateway.serial_link.boards import Boards
+    from gateway.serial_link.paired.board_handlers import unknown_states
+    from gateway.serial_link.paired.boards import Boards
 
     boards = Boards(here.places.state, here.config().serial, on_change=lambda: None, on_running=lambda board_id: None)
     boards.load()

@@ -14,7 +14,7 @@ from gateway.cli.daemon import ask_one, find_daemon
 from gateway.errors import GatewayError, NotFound
 
 if TYPE_CHECKING:
-    from gateway.serial_link.pairing import PairRequest, Text
+    from gateway.serial_link.paired.pairing import PairRequest, Text
     from gateway.serial_link.records.profile import PortMeaning
 
 TIMEOUT_S = 90.0
@@ -63,7 +63,7 @@ def command(
     A list for --from has a table [[board]] for each: port, role, graph, components, upload, baud, wire, boot_wait_s, dtr,
     and [board.ports.NAME] with type, scale, unit, topic, retained. Its paths are relative to it.
     """
-    from gateway.serial_link.pairing import PairRequest
+    from gateway.serial_link.paired.pairing import PairRequest
 
     if (port is None) == (list_file is None):
         raise click.UsageError("name the PORT of one board, or a list with --from FILE")
@@ -113,7 +113,7 @@ def pair(here: Here, request: PairRequest) -> dict[str, Any]:
 
         answer: dict[str, Any] = ask_one(here, "pair", timeout_s=TIMEOUT_S, request=msgspec.to_builtins(request))
         return answer
-    from gateway.serial_link.boardrequests import unknown_state
+    from gateway.serial_link.paired.board_handlers import unknown_state
 
     with own_boards(here) as boards:
         paired: dict[str, Any] = asyncio.run(boards.pair(request))
@@ -125,7 +125,7 @@ def own_boards(here: Here) -> Any:
     from contextlib import contextmanager
 
     from gateway.mqtt.microflo_line import MQTT_LINES
-    from gateway.serial_link.boards import Boards
+    from gateway.serial_link.paired.boards import Boards
     from gateway.serial_link.ports.schemes import NETWORKS, opener
     from gateway.statedir import locked
 
@@ -153,7 +153,7 @@ def absolute(port: str) -> str:
 def read(path: Path | None, what: str) -> Text | None:
     """The text of a file that was named."""
     from gateway.files import read_text
-    from gateway.serial_link.pairing import Text
+    from gateway.serial_link.paired.pairing import Text
 
     if path is None:
         return None

@@ -15,7 +15,7 @@ from gateway.cli.pair import pair, read, summary
 from gateway.config.mistakes import mistake
 from gateway.errors import ConfigError, GatewayError, NotFound
 from gateway.files import read_text
-from gateway.serial_link.pairing import PairRequest
+from gateway.serial_link.paired.pairing import PairRequest
 from gateway.serial_link.records.board_settings import PORT_KEYS
 from gateway.serial_link.records.profile import PortMeaning
 

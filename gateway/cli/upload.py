@@ -15,7 +15,7 @@ from gateway.cli.daemon import ask, find_daemon
 from gateway.cli.pair import own_boards, read
 
 if TYPE_CHECKING:
-    from gateway.serial_link.pairing import Text
+    from gateway.serial_link.paired.pairing import Text
 
 OnStep = Callable[[int, int], None]
 
@@ -62,7 +62,7 @@ def upload(here: Here, name: str, graph: Text, on_step: OnStep) -> dict[str, Any
 async def alone(boards: Any, name: str, graph: Text, on_step: OnStep) -> dict[str, Any]:
     """Open the board's port, upload, close it."""
     from gateway.errors import PortMissing
-    from gateway.serial_link.boardgraphs import BoardGraphs
+    from gateway.serial_link.paired.graph_store import BoardGraphs
 
     record = boards.find(name)
     if not boards.is_present(record.id):

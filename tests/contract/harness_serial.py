@@ -13,8 +13,8 @@ from gateway.model.address import Address, serial
 from gateway.model.component import Component, ComponentLibrary
 from gateway.model.packet import Packet, PacketType
 from gateway.model.port import Direction, PortDef
-from gateway.serial_link.boards import Boards
-from gateway.serial_link.pairing import PairRequest, Text
+from gateway.serial_link.paired.boards import Boards
+from gateway.serial_link.paired.pairing import PairRequest, Text
 from gateway.simulator.core.board import Board
 from gateway.simulator.core.components import COMPONENTS, SimulatedComponent
 from gateway.simulator.pty import SimulatedBoard

@@ -29,11 +29,11 @@ from gateway.model.graph import Graph, Json
 from gateway.model.message import Message
 from gateway.model.participant import DeviceState
 from gateway.model.port import PortRef
-from gateway.serial_link.boardgraphs import BoardGraphs
-from gateway.serial_link.boards import Boards
 from gateway.serial_link.connected.board_session import BoardSession
 from gateway.serial_link.connected.connector import BoardConnector
-from gateway.serial_link.pairing import PairRequest, Text
+from gateway.serial_link.paired.boards import Boards
+from gateway.serial_link.paired.graph_store import BoardGraphs
+from gateway.serial_link.paired.pairing import PairRequest, Text
 from gateway.serial_link.protocol.codec import W8_04, W8_06, W10, Command, Wire
 from gateway.serial_link.protocol.commandformat import CommandKind
 from gateway.serial_link.records.devices_json import GRAPH_JSON

@@ -18,8 +18,8 @@ from gateway.fbp.runtime.access import Access
 from gateway.fbp.text.language import parse
 from gateway.model.edits import AddNode
 from gateway.model.graph import Node
-from gateway.serial_link.boardgraphs import BoardGraphs
-from gateway.serial_link.pairing import PairRequest, Text
+from gateway.serial_link.paired.graph_store import BoardGraphs
+from gateway.serial_link.paired.pairing import PairRequest, Text
 from gateway.web.server import WebServer
 from tests.support.boards import COMPONENTS, LOOP_GRAPH, Registry, request, simulated
 

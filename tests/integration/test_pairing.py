@@ -25,7 +25,7 @@ from gateway.errors import (
     PortForbidden,
     PortMissing,
 )
-from gateway.serial_link.pairing import PairRequest, Text
+from gateway.serial_link.paired.pairing import PairRequest, Text
 from gateway.serial_link.ports.tty import UNPLUGGED, PortOptions, open_serial
 from gateway.serial_link.protocol.codec import W8_04, W8_06, W10, Wire
 from gateway.serial_link.records.devices_json import DeviceFile

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from gateway.model.port import Direction, PortDef
-from gateway.serial_link.pairing import PairRequest, Text
+from gateway.serial_link.paired.pairing import PairRequest, Text
 from gateway.serial_link.records.profile import PortMeaning
 from tests.support.boards import GRAPH, Registry, described, request, simulated, simulated_ours
 

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.errors import AccessRefused
 from gateway.model.address import serial
-from gateway.serial_link.pairing import PairRequest, Text
+from gateway.serial_link.paired.pairing import PairRequest, Text
 from tests.support.boards import EXAMPLES, LOOP_GRAPH, Registry, patient_links, request, simulated
 from tests.support.firmware import firmware_board
 

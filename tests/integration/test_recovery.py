@@ -15,8 +15,8 @@ from pytest_mock import MockerFixture
 from gateway.config.schema import SerialSection
 from gateway.errors import TransportDown
 from gateway.model.participant import DeviceState
-from gateway.serial_link.boards import Boards
 from gateway.serial_link.connected.connector import BoardConnector
+from gateway.serial_link.paired.boards import Boards
 from gateway.simulator.pty import SimulatedBoard
 from tests.support.boards import LOOP_GRAPH, request, simulated
 from tests.support.sysfs import UsbTree

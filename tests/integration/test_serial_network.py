@@ -20,7 +20,7 @@ from gateway.errors import ConfigError, ConnectFailed, ConnectionLost, EndedOnPu
 from gateway.model.address import serial
 from gateway.model.message import Message
 from gateway.mqtt.microflo_line import open_line
-from gateway.serial_link.boards import Boards
+from gateway.serial_link.paired.boards import Boards
 from gateway.serial_link.ports.schemes import NETWORKS, opener
 from gateway.simulator.core.board import Board
 from tests.support.boards import LOOP_GRAPH, board_maker, patient_links, request, simulated

@@ -16,7 +16,7 @@ from gateway.config.schema import SerialSection
 from gateway.model.address import serial
 from gateway.model.message import Message
 from gateway.model.participant import DeviceState
-from gateway.serial_link.boards import Boards
+from gateway.serial_link.paired.boards import Boards
 from gateway.serial_link.ports.core.identity import PortFacts
 from gateway.serial_link.ports.hotplug import Ports
 from gateway.simulator.pty import SimulatedBoard

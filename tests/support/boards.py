@@ -13,11 +13,11 @@ from gateway.config.schema import SerialSection
 from gateway.firmware.sources import component_map
 from gateway.model.component import ComponentLibrary
 from gateway.model.port import PortDef
-from gateway.serial_link.boards import Boards
 from gateway.serial_link.description.component_map import parse_component_map
 from gateway.serial_link.description.self_description import Description, Limits, encode_description
 from gateway.serial_link.graph.upload import compile_stream
-from gateway.serial_link.pairing import PairRequest, Text
+from gateway.serial_link.paired.boards import Boards
+from gateway.serial_link.paired.pairing import PairRequest, Text
 from gateway.serial_link.protocol.codec import W10, Wire
 from gateway.serial_link.protocol.link_events import LinkOptions, options_for
 from gateway.serial_link.records.profile import PortMeaning, parse_board_graph
@@ -115,7 +115,7 @@ def patient_links(monkeypatch: pytest.MonkeyPatch) -> None:
         options = options_for(wire, baud, request_timeout_s=request_timeout_s)
         return replace(options, open_tries=int(OPENING_S / options.open_step_s))
 
-    for module in ("pairing", "connected.board_session"):
+    for module in ("paired.pairing", "connected.board_session"):
         monkeypatch.setattr(f"gateway.serial_link.{module}.options_for", patient)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.config.schema import SerialSection
 from gateway.firmware.sources import component_map
-from gateway.serial_link.boards import Boards
+from gateway.serial_link.paired.boards import Boards
 from gateway.serial_link.ports.core.identity import Identity, PortFacts
 from gateway.serial_link.records.devices_json import BoardDirectory, DeviceFile, DeviceRecord
 from gateway.serial_link.records.profile import PortMeaning

@@ -12,7 +12,7 @@ import msgspec
 from gateway.config.schema import SerialSection
 from gateway.errors import GatewayError
 from gateway.model.participant import Participant
-from gateway.serial_link.pairing import Paired, PairRequest, Text, as_before, settings_kept
+from gateway.serial_link.paired.pairing import Paired, PairRequest, Text, as_before, settings_kept
 from gateway.serial_link.ports.core.identity import (
     NOWHERE,
     Identity,

@@ -13,8 +13,8 @@ from gateway.model.component import ComponentLibrary
 from gateway.model.graph import Graph, Json
 from gateway.model.message import Message
 from gateway.model.port import PortRef
-from gateway.serial_link.boardgraphs import BoardGraphs
-from gateway.serial_link.boards import Boards
+from gateway.serial_link.paired.boards import Boards
+from gateway.serial_link.paired.graph_store import BoardGraphs
 
 
 class PairedBoard:

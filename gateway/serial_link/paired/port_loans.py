@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from typing import Any, TypeAlias
 
 from gateway.errors import NotFound
-from gateway.serial_link.boards import Boards
+from gateway.serial_link.paired.boards import Boards
 from gateway.serial_link.records.devices_json import DeviceRecord
 
 Handler: TypeAlias = Callable[[dict[str, Any]], AsyncIterator[Any]]

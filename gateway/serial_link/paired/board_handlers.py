@@ -11,10 +11,10 @@ from typing import Any, TypeAlias
 import msgspec
 
 from gateway.fbp.text.graph_json import dumps
-from gateway.serial_link.boardgraphs import BoardGraphs
-from gateway.serial_link.boards import Boards
 from gateway.serial_link.description.component_map import dump_component_map
-from gateway.serial_link.pairing import PairRequest, Text
+from gateway.serial_link.paired.boards import Boards
+from gateway.serial_link.paired.graph_store import BoardGraphs
+from gateway.serial_link.paired.pairing import PairRequest, Text
 from gateway.serial_link.protocol.dissector import Way
 
 Handler: TypeAlias = Callable[[dict[str, Any]], AsyncIterator[Any]]

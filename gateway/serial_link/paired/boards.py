@@ -16,8 +16,9 @@ from gateway.config.schema import SerialSection
 from gateway.errors import Conflict, GatewayError, NotFound, PortUnknown
 from gateway.model.participant import Participant
 from gateway.serial_link.connected.connector import BoardConnector, BoardSettings
-from gateway.serial_link.newboard import NewBoard, completed, kept_components, new_board, tell_paired
-from gateway.serial_link.pairing import Paired, PairRequest, opened_as_before, shake_hands
+from gateway.serial_link.paired.paired_board import RegisteredBoard
+from gateway.serial_link.paired.pairing import Paired, PairRequest, opened_as_before, shake_hands
+from gateway.serial_link.paired.pairing_record import NewBoard, completed, kept_components, new_board, tell_paired
 from gateway.serial_link.ports.core.identity import PortFacts
 from gateway.serial_link.ports.hotplug import Ports
 from gateway.serial_link.ports.port_locks import LentPorts, borrower
@@ -29,7 +30,6 @@ from gateway.serial_link.records.board_settings import changed, check_role, is_d
 from gateway.serial_link.records.board_status import BoardStatus, board_entry
 from gateway.serial_link.records.devices_json import DeviceFile, DeviceRecord, written
 from gateway.serial_link.records.profile import BoardProfile
-from gateway.serial_link.registered import RegisteredBoard
 
 log = logging.getLogger(__name__)
 

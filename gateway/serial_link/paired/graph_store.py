@@ -14,11 +14,11 @@ from typing import Any, TypeAlias
 from gateway.errors import ConnectFailed, DeviceRefused, GatewayError, GraphError, TransportDown, found_in
 from gateway.fbp.text.graph_json import dumps
 from gateway.model.graph import Graph
-from gateway.serial_link.boards import Boards
 from gateway.serial_link.connected.board_session import BoardSession
 from gateway.serial_link.connected.setup_steps import OnStep
 from gateway.serial_link.description.self_description import decode_description
-from gateway.serial_link.pairing import Text
+from gateway.serial_link.paired.boards import Boards
+from gateway.serial_link.paired.pairing import Text
 from gateway.serial_link.records.devices_json import GRAPH_FBP, GRAPH_JSON
 from gateway.serial_link.records.profile import (
     BoardProfile,

@@ -1,0 +1,1 @@
+"""All paired boards of a gateway."""
