@@ -68,12 +68,12 @@ def _print_tables(section: str, name: str, table: dict[str, Any]) -> None:
 
 def what_would_be_opened(here: Here, config: Config) -> tuple[list[str], list[str]]:
     """Everything that ``run`` would open, checked as far as that goes without opening it; and what looks like a slip."""
-    from gateway.componentstore import read_library
     from gateway.config.load import masked_url
-    from gateway.declared import read_imports
-    from gateway.runtimes import read_access, start_graph
+    from gateway.daemon.component_store import read_library
+    from gateway.daemon.declared_participants import read_imports
+    from gateway.daemon.fbp_runtimes import read_access, start_graph
+    from gateway.daemon.state_dir import secret
     from gateway.serial_link.records.devices_json import DeviceFile
-    from gateway.statedir import secret
     from gateway.web.core.origins import parse_listen
 
     secret(config.mqtt.password, config.mqtt.password_file, "mqtt.password_file")
@@ -126,7 +126,7 @@ def _left_out(here: Here, config: Config, graph: Graph, records: Iterable[Device
     from gateway.coordinator.core.planner import Planner
     from gateway.coordinator.core.registry import Registry
     from gateway.coordinator.participants_file import load_participants
-    from gateway.declared import read_imports
+    from gateway.daemon.declared_participants import read_imports
     from gateway.errors import GatewayError
     from gateway.serial_link.paired.paired_board import wire_of
     from gateway.serial_link.records.board_dir import BoardFiles

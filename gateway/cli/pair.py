@@ -124,10 +124,10 @@ def own_boards(here: Here) -> Any:
     """The registry in our own hands, under the state directory's lock."""
     from contextlib import contextmanager
 
+    from gateway.daemon.state_dir import locked
     from gateway.mqtt.microflo_line import MQTT_LINES
     from gateway.serial_link.paired.boards import Boards
     from gateway.serial_link.ports.schemes import NETWORKS, opener
-    from gateway.statedir import locked
 
     @contextmanager
     def held() -> Any:

@@ -68,7 +68,7 @@ def command(
     from gateway.logs import set_up_logging
 
     set_up_logging(config.gateway.log_level, config.gateway.log_format)
-    from gateway.app import App
+    from gateway.daemon.app import App
 
     app = App(config, here.places, record=record, only=names(only), ignore=names(ignore))
     try:

@@ -202,9 +202,9 @@ def _do(here: Here, op: str, alone: Callable[[Desk], Awaitable[dict[str, int]]],
 
 
 async def _on_the_file(here: Here, alone: Callable[[Desk], Awaitable[dict[str, int]]]) -> dict[str, int]:
+    from gateway.daemon.state_dir import locked
     from gateway.spool.admin import Desk
     from gateway.spool.sqlite import SqliteStore
-    from gateway.statedir import locked
 
     if not here.places.spool.exists():
         raise NotFound(f"{here.places.spool}: there is no spool")

@@ -12,7 +12,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from gateway.boardruntimes import BoardRuntimes
+from gateway.daemon.board_runtimes import BoardRuntimes
 from gateway.errors import GraphError
 from gateway.fbp.runtime.access import Access
 from gateway.fbp.text.language import parse

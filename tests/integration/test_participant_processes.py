@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.componentstore import LibraryStore
+from gateway.daemon.component_store import LibraryStore
 from gateway.fbp.runtime.backend import Source
 from gateway.library.processes import Processes, ProcessState
 from gateway.model.graph import Node

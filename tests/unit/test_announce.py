@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import pytest
 
-from gateway.announce import Announcer, RetainedTopics
+from gateway.daemon.mqtt_announcer import Announcer, RetainedTopics
 from gateway.errors import DeliveryDeferred
 from gateway.memory.transport import MemoryBroker, MemoryConnector
 from gateway.model.address import Address

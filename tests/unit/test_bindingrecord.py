@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.bindingrecord import BindingRecord
 from gateway.coordinator.bindings_file import BindingsFile
 from gateway.coordinator.core.planner import Plan
+from gateway.daemon.binding_store import BindingRecord
 from gateway.files import write_file_safely
 from gateway.memory.transport import MemoryBroker, MemoryConnector
 from gateway.model.address import Address, amqp_exchange, amqp_queue, mqtt
@@ -76,7 +76,7 @@ async def test_an_edge_that_only_waits_for_its_source_keeps_its_queue_until_it_l
 async def test_the_end_in_the_middle_of_writing_leaves_what_was_wanted_last(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.bindingrecord.CALM_S", 0)
+    monkeypatch.setattr("gateway.daemon.binding_store.CALM_S", 0)
     begun, go_on, done, write = threading.Event(), threading.Event(), threading.Event(), write_file_safely
 
     def slowly(path: Path, data: bytes) -> None:

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from gateway.amqp.transport import AmqpSession
-from gateway.cloud import Cloud
+from gateway.daemon.amqp_discovery import Cloud
 from gateway.model.address import Address, amqp_queue
 from gateway.model.message import Delivery, Message
 from gateway.routing.pump import Pump, Tap
@@ -70,7 +70,7 @@ class House:
 
 @pytest.fixture(autouse=True)
 def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.cloud.LOOK_S", 0.01)
+    monkeypatch.setattr("gateway.daemon.amqp_discovery.LOOK_S", 0.01)
 
 
 async def served(house: House) -> asyncio.Task[Any]:

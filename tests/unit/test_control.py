@@ -15,7 +15,7 @@ import pytest
 from gateway.cli.common import Here
 from gateway.cli.daemon import ask_one, find_daemon
 from gateway.config.places import Places, find_places
-from gateway.control import ControlServer
+from gateway.daemon.control_socket import ControlServer
 from gateway.errors import EXIT_FAILED, EXIT_UNREACHABLE, Conflict, GatewayError
 from gateway.files import LARGEST_REQUEST
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.declared import read_imports
+from gateway.daemon.declared_participants import read_imports
 from gateway.errors import ConfigError
 from gateway.model.discovery import parse_discovery
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.componentstore import LibraryStore
+from gateway.daemon.component_store import LibraryStore
 from gateway.errors import ConfigError, GatewayError, NotFound
 from gateway.fbp.runtime.backend import Source
 from gateway.library.processes import Processes

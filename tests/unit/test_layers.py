@@ -133,18 +133,18 @@ CORES = {
     "config.load",
     "config.mistakes",
     "config.places",
-    "status",
+    "daemon.core.status_document",
 }
 TOP = {
-    "app",
-    "bindingrecord",
-    "boardruntimes",
-    "brokers",
-    "cloud",
-    "control",
-    "requests",
-    "runtimes",
-    "componentstore",
+    "daemon.app",
+    "daemon.binding_store",
+    "daemon.board_runtimes",
+    "daemon.brokers",
+    "daemon.amqp_discovery",
+    "daemon.control_socket",
+    "daemon.control_handlers",
+    "daemon.fbp_runtimes",
+    "daemon.component_store",
     "participant",  # the public interface: what its modules make
     "participant.run",  # an URL -> the connector of either broker
     "participant.msgflo_shim",

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from gateway.cli.main import main
+from gateway.daemon.state_dir import locked
 from gateway.errors import EXIT_CONFLICT, EXIT_NOT_FOUND, EXIT_UNREACHABLE, EXIT_USAGE, Conflict, NotFound
 from gateway.model.binding import edge_of
 from gateway.model.message import MAX_HOPS, Message
@@ -23,7 +24,6 @@ from gateway.spool.core.listing import edge_meant
 from gateway.spool.core.record import SpoolRecord
 from gateway.spool.database import FETCH_BYTES
 from gateway.spool.sqlite import SqliteStore
-from gateway.statedir import locked
 from tests.support.routing import Bench, backlog, edge, stores
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.daemon.fbp_runtimes import start_graph
 from gateway.errors import ConfigError
-from gateway.runtimes import start_graph
 
 
 def test_without_a_file_the_graph_is_empty_unless_the_file_was_named(tmp_path: Path) -> None:

@@ -10,17 +10,17 @@ from typing import Any, Literal
 
 import msgspec
 
-from gateway.announce import Announcer
-from gateway.cloud import Cloud
 from gateway.config.load import is_local, masked_url, with_password
 from gateway.config.places import Places
 from gateway.config.schema import Config
+from gateway.daemon.amqp_discovery import Cloud
+from gateway.daemon.mqtt_announcer import Announcer
+from gateway.daemon.state_dir import client_id, secret
 from gateway.errors import TransportDown
 from gateway.mqtt.core.settings import MqttSettings
 from gateway.mqtt.transport import MqttConnector
 from gateway.mqtt.transport import settings_of as mqtt_settings
 from gateway.routing.pump import Pump
-from gateway.statedir import client_id, secret
 from gateway.supervise import LONGEST_LOCAL_DELAY_S, Backoff, LinkReport, keep_connected
 from gateway.transport import Connector, Session
 

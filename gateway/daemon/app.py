@@ -12,22 +12,26 @@ from pathlib import Path
 from typing import Any
 
 from gateway import __version__
-from gateway.announce import Announcer, RetainedTopics
-from gateway.bindingrecord import BindingRecord
-from gateway.boardruntimes import BoardRuntimes
-from gateway.boardtasks import BoardTasks
-from gateway.brokers import Brokers
-from gateway.cloud import Cloud
-from gateway.componentstore import LibraryStore
 from gateway.config.places import Places
 from gateway.config.schema import Config
-from gateway.control import ControlServer
 from gateway.coordinator.coordinator import Coordinator
 from gateway.coordinator.core.delivery_contracts import EdgeSettings, edges_without_graph
 from gateway.coordinator.core.import_export import Border
 from gateway.coordinator.core.planner import Plan, Planner
 from gateway.coordinator.core.registry import Registry
-from gateway.declared import read_imports
+from gateway.daemon.amqp_discovery import Cloud
+from gateway.daemon.binding_store import BindingRecord
+from gateway.daemon.board_runtimes import BoardRuntimes
+from gateway.daemon.board_supervisor import BoardTasks
+from gateway.daemon.brokers import Brokers
+from gateway.daemon.component_store import LibraryStore
+from gateway.daemon.control_handlers import Requests
+from gateway.daemon.control_socket import ControlServer
+from gateway.daemon.core.status_document import document, spool_entry
+from gateway.daemon.declared_participants import read_imports
+from gateway.daemon.fbp_runtimes import Runtimes, start_graph
+from gateway.daemon.mqtt_announcer import Announcer, RetainedTopics
+from gateway.daemon.state_dir import instance_id, locked
 from gateway.library.processes import Processes
 from gateway.model.address import Address, mqtt
 from gateway.model.discovery import DISCOVERY_QUEUE
@@ -35,10 +39,8 @@ from gateway.model.graph import Graph
 from gateway.model.message import Delivery, Message
 from gateway.model.participant import DeviceState, Participant
 from gateway.mqtt.microflo_line import MQTT_LINES
-from gateway.requests import Requests
 from gateway.routing.core.events import AnnounceDead
 from gateway.routing.pump import Pump
-from gateway.runtimes import Runtimes, start_graph
 from gateway.serial_link.connected.connector import BoardConnector
 from gateway.serial_link.connected.recorder import Recorder
 from gateway.serial_link.paired.board_handlers import board_handlers
@@ -48,8 +50,6 @@ from gateway.serial_link.paired.port_loans import lending_handlers
 from gateway.serial_link.ports.schemes import NETWORKS, opener
 from gateway.spool.admin import handlers as spool_handlers
 from gateway.spool.open import open_spool
-from gateway.statedir import instance_id, locked
-from gateway.status import document, spool_entry
 from gateway.supervise import LONGEST_LOCAL_DELAY_S
 
 log = logging.getLogger(__name__)

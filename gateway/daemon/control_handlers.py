@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from gateway.control import Handler, Request
 from gateway.coordinator.coordinator import Coordinator
 from gateway.coordinator.core.planner import port_address
+from gateway.daemon.control_socket import Handler, Request
 from gateway.errors import NotFound
 from gateway.model.address import Address, serial
 from gateway.model.message import Delivery, Message

@@ -1,0 +1,1 @@
+"""The status document. No I/O."""
