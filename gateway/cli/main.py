@@ -45,9 +45,35 @@ COMMANDS = {
 }
 """Name and short help; the help page needs no import of the commands behind it."""
 
+MODULES = {
+    **{
+        name: f"boards.{name}"
+        for name in (
+            [
+                "pair",
+                "unpair",
+                "rename",
+                "set",
+                "devices",
+                "ports",
+                "upload",
+                "simulate",
+                "monitor",
+                "io",
+                "firmware",
+                "flash",
+            ]
+        )
+    },
+    "test": "graphs.run_specs",
+    "graph": "graphs.group",
+    "msgflo": "msgflo.group",
+}
+"""Name -> the module below ``gateway.cli`` that has the command, where it is not of that name."""
+
 
 class LazyGroup(click.Group):
-    """A group whose commands live in ``gateway.cli.NAME`` as ``command``."""
+    """A group whose commands live in modules below ``gateway.cli`` as ``command``."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All command names, in the order of the table."""
@@ -57,7 +83,7 @@ class LazyGroup(click.Group):
         """The command of this name, imported now."""
         if cmd_name not in COMMANDS:
             return None
-        found: click.Command = importlib.import_module(f"gateway.cli.{cmd_name}").command
+        found: click.Command = importlib.import_module(f"gateway.cli.{MODULES.get(cmd_name, cmd_name)}").command
         return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

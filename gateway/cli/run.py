@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from gateway.cli.common import Here, placed
-from gateway.cli.msgflo_common import names
+from gateway.cli.msgflo.common import names
 from gateway.errors import GatewayError
 
 YOUNG_OBJECTS = 5_000

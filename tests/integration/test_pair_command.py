@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli.pairlist import load_list
+from gateway.cli.boards.pair_list import load_list
 from gateway.errors import ConfigError
 from gateway.firmware.sources import component_map
 from tests.support.gateway import (

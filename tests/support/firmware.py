@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from gateway.cli.firmware import describe, generated
+from gateway.cli.boards.firmware import describe, generated
 from gateway.errors import NotFound
 from gateway.fbp.text.graph_files import load_graph
 from gateway.firmware.build import build_emulator, build_firmware

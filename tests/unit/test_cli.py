@@ -6,10 +6,10 @@ import pytest
 from click.testing import CliRunner, Result
 from pytest_mock import MockerFixture
 
+from gateway.cli.boards.pair import reset_warning
+from gateway.cli.boards.pair import summary as paired_line
 from gateway.cli.common import edge_names
 from gateway.cli.main import main
-from gateway.cli.pair import reset_warning
-from gateway.cli.pair import summary as paired_line
 
 
 def ending_with(mocker: MockerFixture, problem: BaseException, *arguments: str) -> Result:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from click import UsageError
 
-from gateway.cli.pair import port_meanings
-from gateway.cli.pairlist import load_list
+from gateway.cli.boards.pair import port_meanings
+from gateway.cli.boards.pair_list import load_list
 from gateway.errors import BadValue, ConfigError, GraphError
 from gateway.firmware.sources import component_map
 from gateway.model.address import mqtt, serial

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from gateway.cli.graph_compile import compile_command
+from gateway.cli.graphs.compile import compile_command
 from gateway.cli.main import main
 from gateway.errors import GraphError
 from gateway.fbp.text.graph_files import parse_graph

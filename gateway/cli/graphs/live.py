@@ -9,7 +9,7 @@ import click
 
 from gateway.cli.common import Here, json_option, placed, print_json
 from gateway.cli.daemon import ask_one
-from gateway.cli.graph import read
+from gateway.cli.graphs.group import read
 from gateway.errors import EXIT_USAGE, GatewayError
 
 if TYPE_CHECKING:

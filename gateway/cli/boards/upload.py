@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gateway.cli.boards.pair import own_boards, read
 from gateway.cli.common import Here, json_option, placed, print_json
 from gateway.cli.daemon import ask, find_daemon
-from gateway.cli.pair import own_boards, read
 
 if TYPE_CHECKING:
     from gateway.serial_link.paired.pairing import Text

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from gateway.cli.msgflo_common import broker_option
+from gateway.cli.msgflo.common import broker_option
 
 
 @click.command("send-message")

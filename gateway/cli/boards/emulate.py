@@ -19,7 +19,7 @@ EMULATED = "uno"
 
 def run_firmware(target_name: str, link: Path, graph: Path | None, on_pin: OnPin) -> None:
     """Build the firmware and run it as a board on a pty, until SIGINT or SIGTERM."""
-    from gateway.cli.firmware import describe, generated, known_target
+    from gateway.cli.boards.firmware import describe, generated, known_target
     from gateway.firmware.build import build_emulator, build_firmware
 
     target = known_target(target_name)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from gateway.cli.msgflo_common import broker_option, names, read_library, switch
+from gateway.cli.msgflo.common import broker_option, names, read_library, switch
 from gateway.errors import ComponentUnknown, GatewayError
 from gateway.fbp.text.graph_files import load_graph
 from gateway.library.core.components import Library, command_line, command_words

@@ -6,9 +6,9 @@ import asyncio
 
 import click
 
+from gateway.cli.boards.pair import own_boards
 from gateway.cli.common import Here, placed
 from gateway.cli.daemon import ask_one, find_daemon
-from gateway.cli.pair import own_boards
 
 
 @click.command("unpair")

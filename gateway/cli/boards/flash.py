@@ -99,7 +99,7 @@ def looks_like_port(target: str) -> bool:
 
 def paired_path(here: Here, name: str) -> str:
     """Where a paired board was last, from the registry on disk."""
-    from gateway.cli.pair import own_boards
+    from gateway.cli.boards.pair import own_boards
 
     with own_boards(here) as boards:
         return str(boards.find(name).path)

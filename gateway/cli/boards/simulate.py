@@ -102,7 +102,7 @@ def command(
 
 def run_emulated(firmware: str, links: tuple[Path, ...], graph: Path | None, *, other: bool) -> None:
     """Machine code in the place of a simulated board."""
-    from gateway.cli.emulate import run_firmware
+    from gateway.cli.boards.emulate import run_firmware
 
     if other or len(links) > 1:
         raise click.UsageError(

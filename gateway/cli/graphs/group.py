@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from gateway.model.graph import Graph
 
 ELSEWHERE = {
-    "compile": "gateway.cli.graph_compile",
-    "connect": "gateway.cli.graph_live",
-    "disconnect": "gateway.cli.graph_live",
-    "apply": "gateway.cli.graph_live",
+    "compile": "gateway.cli.graphs.compile",
+    "connect": "gateway.cli.graphs.live",
+    "disconnect": "gateway.cli.graphs.live",
+    "apply": "gateway.cli.graphs.live",
 }
 """Subcommands that live in modules of their own, imported only when they are used, as attributes of their name."""
 

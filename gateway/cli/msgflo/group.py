@@ -7,12 +7,12 @@ import importlib
 import click
 
 COMMANDS = {
-    "setup": ("msgflo_setup", "Wire up a graph on a broker, once or for ever."),
-    "send-message": ("msgflo_messages", "Send one message to a queue."),
-    "dump-message": ("msgflo_messages", "Take messages from a queue and print them."),
-    "register": ("msgflo_register", "Announce foreign participants."),
-    "register-foreign": ("msgflo_register", "Announce one foreign participant, once."),
-    "procfile": ("msgflo_setup", "Print a Procfile for the participants of a graph."),
+    "setup": ("setup", "Wire up a graph on a broker, once or for ever."),
+    "send-message": ("message_commands", "Send one message to a queue."),
+    "dump-message": ("message_commands", "Take messages from a queue and print them."),
+    "register": ("register", "Announce foreign participants."),
+    "register-foreign": ("register", "Announce one foreign participant, once."),
+    "procfile": ("setup", "Print a Procfile for the participants of a graph."),
 }
 """Name -> the module that has it, and short help."""
 
@@ -28,7 +28,7 @@ class MsgfloGroup(click.Group):
         """The command of this name."""
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"gateway.cli.{COMMANDS[cmd_name][0]}")
+        module = importlib.import_module(f"gateway.cli.msgflo.{COMMANDS[cmd_name][0]}")
         found: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return found
 

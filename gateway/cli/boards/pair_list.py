@@ -10,8 +10,8 @@ from typing import Any
 import click
 import msgspec
 
+from gateway.cli.boards.pair import pair, read, summary
 from gateway.cli.common import Here, print_json
-from gateway.cli.pair import pair, read, summary
 from gateway.config.mistakes import mistake
 from gateway.errors import ConfigError, GatewayError, NotFound
 from gateway.files import read_text

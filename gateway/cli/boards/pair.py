@@ -68,7 +68,7 @@ def command(
     if (port is None) == (list_file is None):
         raise click.UsageError("name the PORT of one board, or a list with --from FILE")
     if list_file is not None:
-        from gateway.cli.pairlist import pair_all
+        from gateway.cli.boards.pair_list import pair_all
 
         pair_all(here, list_file, as_json=as_json)
         return

@@ -101,7 +101,7 @@ def known_target(name: str) -> Target:
 def describe(target: Target, graph_file: Path | None, meanings: tuple[str, ...] = ()) -> Description:
     """What a build will tell of itself; ``GraphError`` for a graph or port that it can't have."""
     from gateway import __version__
-    from gateway.cli.pair import port_meanings
+    from gateway.cli.boards.pair import port_meanings
     from gateway.errors import GraphError
     from gateway.fbp.text.graph_files import load_graph
     from gateway.firmware.sources import component_map
@@ -167,7 +167,7 @@ def in_file(path: Path) -> Description:
 
 def of_board(here: Here, what: str) -> dict[str, Any]:
     """What the board on a port, or with a role, tells of itself."""
-    from gateway.cli.flash import borrowed
+    from gateway.cli.boards.flash import borrowed
 
     with borrowed(here, what, "gateway firmware info") as path:
         return asyncio.run(ask_board(path))

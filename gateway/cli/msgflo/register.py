@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from gateway.cli.msgflo_common import broker_option, read_text, switch
+from gateway.cli.msgflo.common import broker_option, read_text, switch
 from gateway.errors import ConfigError
 from gateway.library.core.foreign import Foreign, parse_foreign
 

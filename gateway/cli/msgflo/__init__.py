@@ -1,0 +1,1 @@
+"""MsgFlo's command line tools."""
