@@ -127,7 +127,7 @@ class RequestTimeout(RequestFailed):
     """No answer within the deadline."""
 
 
-class DeviceRefused(RequestFailed):
+class BoardRefused(RequestFailed):
     """The board answered with an error code."""
 
     def __init__(self, device: str, command: str, code: int, text: str) -> None:

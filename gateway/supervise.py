@@ -58,7 +58,7 @@ class Backoff:
         return ceiling * (0.1 + 0.9 * self._draw())
 
 
-class LinkState(StrEnum):
+class ConnectionState(StrEnum):
     """What a connection is doing."""
 
     CONNECTING = "connecting"
@@ -68,17 +68,17 @@ class LinkState(StrEnum):
 
 
 @dataclass(slots=True)
-class LinkReport:
+class ConnectionReport:
     """A connection as ``gateway status`` shows it. ``since`` is in seconds since 1970."""
 
     name: str
-    state: LinkState = LinkState.CONNECTING
+    state: ConnectionState = ConnectionState.CONNECTING
     reason: str = ""
     since: float = 0.0
     attempts: int = 0
     connects: int = 0
 
-    def now(self, state: LinkState, reason: str = "") -> None:
+    def now(self, state: ConnectionState, reason: str = "") -> None:
         """Enter ``state``."""
         if (state, reason) != (self.state, self.reason) or not self.since:
             self.state, self.reason, self.since = state, reason, time.time()
@@ -87,7 +87,7 @@ class LinkReport:
 Serve = Callable[[Session], Awaitable[None]]
 
 
-async def keep_connected(connector: Connector, serve: Serve, backoff: Backoff, report: LinkReport) -> None:
+async def keep_connected(connector: Connector, serve: Serve, backoff: Backoff, report: ConnectionReport) -> None:
     """Connect, serve, and try again for ever. Only cancellation ends it.
 
     ``TransportDown`` is everyday life. Any other exception is a bug in this visitor: logged with its traceback,
@@ -99,13 +99,13 @@ async def keep_connected(connector: Connector, serve: Serve, backoff: Backoff, r
         async with connector.connect() as session:
             backoff.succeeded(time.monotonic())
             report.connects += 1
-            report.now(LinkState.UP)
+            report.now(ConnectionState.UP)
             episode.over()
             await serve(session)
             raise TransportDown(connector.name, "the session ended")
 
     while True:
-        report.now(LinkState.CONNECTING if not report.attempts else report.state, report.reason)
+        report.now(ConnectionState.CONNECTING if not report.attempts else report.state, report.reason)
         report.attempts += 1
         try:
             # A task of its own: a TaskGroup of which a task fails may leave a request to cancel behind on the task that it
@@ -116,11 +116,11 @@ async def keep_connected(connector: Connector, serve: Serve, backoff: Backoff, r
             delay = backoff.failed(time.monotonic(), at_slowest=isinstance(problem, AccessRefused))
             if isinstance(problem, Unplugged | EndedOnPurpose):
                 delay = min(delay, UNPLUGGED_DELAY_S)
-            report.now(LinkState.BACKING_OFF, str(problem))
+            report.now(ConnectionState.BACKING_OFF, str(problem))
             episode.failure(problem)
         except* Exception as group:
             delay = backoff.failed(time.monotonic(), at_slowest=True)
-            report.now(LinkState.QUARANTINED, f"a bug: {first_leaf(group)!r}")
+            report.now(ConnectionState.QUARANTINED, f"a bug: {first_leaf(group)!r}")
             log.exception("%s: quarantined after an unexpected error", connector.name, exc_info=group)
         _heed_cancellation()
         await asyncio.sleep(delay)

@@ -1,4 +1,4 @@
-"""A connection to an AMQP broker: aio-pika opens it and keeps it alive, ``Wire`` carries what goes over it.
+"""A connection to an AMQP broker: aio-pika opens it and keeps it alive, ``AmqpConnection`` carries what goes over it.
 
 The one home of aio-pika. The plain connection, not the robust one: two layers that reconnect would hide when a delivery
 tag has died, and ours is the one with the spool.
@@ -22,7 +22,7 @@ from yarl import URL
 
 from gateway.amqp.codec import methods
 from gateway.amqp.codec.frames import Method
-from gateway.amqp.connection import NAME, Channel, ChannelRefused, Wire
+from gateway.amqp.connection import NAME, AmqpConnection, Channel, ChannelRefused
 from gateway.amqp.core.settings import AmqpSettings, Host
 from gateway.amqp.core.topology import Arguments
 from gateway.errors import AccessRefused, ConfigError, ConnectFailed, TransportDown
@@ -49,7 +49,7 @@ class _Connection(aio_pika.Connection):
 class _OurTransport(TransportFactory):
     """Makes the connection's transport, with the wire in it."""
 
-    def __init__(self, wire: Wire, host: Host, context: ssl.SSLContext | None) -> None:
+    def __init__(self, wire: AmqpConnection, host: Host, context: ssl.SSLContext | None) -> None:
         self._wire, self._host, self._context = wire, host, context
 
     async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -73,7 +73,7 @@ class QueueState:
 class Client:
     """A connection while it lasts."""
 
-    def __init__(self, wire: Wire, broker_version: str) -> None:
+    def __init__(self, wire: AmqpConnection, broker_version: str) -> None:
         self.wire = wire
         self.broker_version = broker_version
         self._channel: Channel | None = None
@@ -153,7 +153,7 @@ class Client:
 async def connected(host: Host, settings: AmqpSettings, purpose: str) -> AsyncIterator[Client]:
     """A connection to one host. ``purpose`` is shown in the broker's list of connections. ``TransportDown`` if not."""
     loop = asyncio.get_running_loop()
-    wire = Wire(loop)
+    wire = AmqpConnection(loop)
     try:  # anew for every connection: certificates are renewed while we run
         context = await loop.run_in_executor(None, tls_context, settings) if host.tls else None
     except ConfigError as exc:
@@ -202,7 +202,7 @@ def _url(host: Host, heartbeat_s: int) -> URL:
     return URL(f"amqp://{user}:{password}@{name}:{host.port}/{vhost}?heartbeat={heartbeat_s}", encoded=True)
 
 
-def _explained(exc: Exception, wire: Wire, host: Host) -> TransportDown:
+def _explained(exc: Exception, wire: AmqpConnection, host: Host) -> TransportDown:
     if wire.close_code in NOT_ALLOWED or isinstance(exc, aio_pika.exceptions.ProbableAuthenticationError):
         why = (wire.reason or _text(exc)).rstrip(".")
         remedy = "check the user and vhost in amqp.url, and amqp.password_file"

@@ -45,7 +45,7 @@ class FrameHandler(Protocol):
         """The connection is gone."""
 
 
-class Wire(asyncio.StreamReaderProtocol):
+class AmqpConnection(asyncio.StreamReaderProtocol):
     """The connection's bytes. ``lost`` is done when it is gone; ``blocked`` says why the broker takes nothing."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -193,7 +193,7 @@ class Wire(asyncio.StreamReaderProtocol):
 class Channel:
     """One channel of ours. Subclasses say what its frames mean."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: AmqpConnection) -> None:
         self.wire = wire
         self.number = wire.claim(self)
         self.open = False

@@ -7,8 +7,8 @@ from contextlib import suppress
 
 from gateway.amqp.codec import frames
 from gateway.amqp.codec.tables import encode_table
-from gateway.amqp.connection import Channel, ChannelRefused, Wire
-from gateway.amqp.core.stream_offsets import Place, stream_offset
+from gateway.amqp.connection import AmqpConnection, Channel, ChannelRefused
+from gateway.amqp.core.stream_offsets import StreamOffset, stream_offset
 from gateway.amqp.core.unsettled import Content, Unsettled
 from gateway.model.address import Address
 from gateway.model.message import Outcome
@@ -22,13 +22,13 @@ class Consumer(Channel):
 
     def __init__(
         self,
-        wire: Wire,
+        wire: AmqpConnection,
         serial: int,
         source: Address,
         queue: str,
         on_content: OnContent,
         on_end: OnEnd,
-        place: Place | None = None,
+        place: StreamOffset | None = None,
     ) -> None:
         super().__init__(wire)
         self.serial = serial
@@ -114,7 +114,7 @@ class Consumer(Channel):
         if content is not None and (self._place is None or self._is_new(content, self._place)):
             self._on_content(self, content)
 
-    def _is_new(self, content: Content, place: Place) -> bool:
+    def _is_new(self, content: Content, place: StreamOffset) -> bool:
         """Whether a delivery of a stream was not settled before. One without an offset is from a queue of another kind, where
         a broker does not mind being asked for a place in it.
         """

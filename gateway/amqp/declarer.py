@@ -10,7 +10,7 @@ from contextlib import suppress
 from gateway.amqp.client import Client
 from gateway.amqp.connection import ChannelRefused
 from gateway.amqp.core import topology as plan
-from gateway.amqp.core.stream_offsets import Places
+from gateway.amqp.core.stream_offsets import StreamOffsets
 from gateway.model.binding import Binding
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ class Declarer:
     """One connection's knowledge of what is declared."""
 
     def __init__(
-        self, client: Client, queue_type: str, places: Places, save_places: Callable[[], Awaitable[None]]
+        self, client: Client, queue_type: str, places: StreamOffsets, save_places: Callable[[], Awaitable[None]]
     ) -> None:
         self._client = client
         self._places, self._save_places = places, save_places

@@ -14,7 +14,7 @@ from gateway.amqp.codec.properties import decode_message
 from gateway.amqp.connection import ChannelRefused
 from gateway.amqp.consumer import Consumer
 from gateway.amqp.core.settings import AmqpSettings
-from gateway.amqp.core.stream_offsets import Place, Places
+from gateway.amqp.core.stream_offsets import StreamOffset, StreamOffsets
 from gateway.amqp.core.unsettled import Content
 from gateway.amqp.declarer import Declarer
 from gateway.model.address import Address, AddressKind, amqp_queue
@@ -42,7 +42,7 @@ def credit_of(prefetch: int, sources: int) -> int:
     return min(prefetch, max(LEAST_CREDIT, SHARERS * prefetch // max(1, sources)))
 
 
-class Taking:
+class AmqpInbound:
     """The taking half of one session. ``lost`` is called when a source has to be taken from again: now, or (False) later."""
 
     def __init__(
@@ -52,7 +52,7 @@ class Taking:
         epoch: int,
         ids: Iterator[str],
         lost: Callable[[bool], None],
-        places: Places,
+        places: StreamOffsets,
         declarer: Declarer,
     ) -> None:
         self._client = client
@@ -166,7 +166,11 @@ class Taking:
         return queue
 
     def consumer(
-        self, source: Address, queue: str, arrived: Callable[[Consumer, Content], None], place: Place | None = None
+        self,
+        source: Address,
+        queue: str,
+        arrived: Callable[[Consumer, Content], None],
+        place: StreamOffset | None = None,
     ) -> Consumer:
         """A consumer that has not begun."""
         serial = next(self._serials)

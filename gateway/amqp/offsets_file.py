@@ -7,7 +7,7 @@ import logging
 import threading
 from pathlib import Path
 
-from gateway.amqp.core.stream_offsets import Places
+from gateway.amqp.core.stream_offsets import StreamOffsets
 from gateway.files import write_file_safely
 
 log = logging.getLogger(__name__)
@@ -16,11 +16,11 @@ SAVE_S = 5.0
 """How often it is written while messages are taken. After a crash those of so long come again, under the same ids."""
 
 
-class StreamNotes:
+class StreamOffsetsFile:
     """Of one connector, over all its sessions. A file that can't be read or written costs duplicates, never a message."""
 
     def __init__(self, path: Path | None) -> None:
-        self.places = Places()
+        self.places = StreamOffsets()
         self._path = path
         self._told = ""
         self._writing = threading.Lock()  # a thread goes on where the task that waited for it was cancelled

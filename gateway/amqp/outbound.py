@@ -11,8 +11,8 @@ import msgspec
 
 from gateway.amqp.codec import frames
 from gateway.amqp.codec.properties import encode_properties, message_id
-from gateway.amqp.connection import Channel, ChannelRefused, Wire
-from gateway.amqp.core.confirms import Confirms, Verdict
+from gateway.amqp.connection import AmqpConnection, Channel, ChannelRefused
+from gateway.amqp.core.confirms import ConfirmResult, Confirms
 from gateway.amqp.declarer import Declarer
 from gateway.errors import DeliveryDeferred, DeliveryError, DeliveryRefused, TransportDown
 from gateway.model.address import Address, AddressKind
@@ -26,7 +26,7 @@ MISSING_S = 0.5
 """How long a refused, and a missing exchange is not asked for again."""
 
 
-class Entry(msgspec.Struct, eq=False):
+class PendingPublish(msgspec.Struct, eq=False):
     """A publication, and whom to tell what became of it: None once he knows, or doesn't care any more."""
 
     target: Address
@@ -48,7 +48,7 @@ class Entry(msgspec.Struct, eq=False):
         self.tell(DeliveryRefused(str(self.target), self.message.id, reason))
 
 
-def waited_for(entry: Entry) -> bool:
+def waited_for(entry: PendingPublish) -> bool:
     """Whether anybody still wants to know."""
     return entry.done is not None
 
@@ -56,9 +56,9 @@ def waited_for(entry: Entry) -> bool:
 class PublishChannel(Channel):
     """A channel in confirm mode. ``blame`` hears for which publication the broker closed it."""
 
-    def __init__(self, wire: Wire, window: int, blame: Callable[[Address, ChannelRefused], None]) -> None:
+    def __init__(self, wire: AmqpConnection, window: int, blame: Callable[[Address, ChannelRefused], None]) -> None:
         super().__init__(wire)
-        self._confirms: Confirms[Entry] = Confirms(window, waited_for)
+        self._confirms: Confirms[PendingPublish] = Confirms(window, waited_for)
         self._blame = blame
         self._returned: frames.Returned | None = None
         self._methods: dict[Address, bytes] = {}
@@ -68,7 +68,7 @@ class PublishChannel(Channel):
         await super().start()
         await self.call(frames.CONFIRM_SELECT, b"\0", frames.CONFIRM_SELECT_OK)
 
-    def offer(self, entry: Entry) -> None:
+    def offer(self, entry: PendingPublish) -> None:
         """Send as soon as broker, socket and window allow, in the order of the calls."""
         target, message = entry.target, entry.message
         try:
@@ -106,7 +106,7 @@ class PublishChannel(Channel):
         elif name == frames.BASIC_RETURN:
             self._returned = frames.read_return(payload)
 
-    def _tell(self, verdict: Verdict[Entry]) -> None:
+    def _tell(self, verdict: ConfirmResult[PendingPublish]) -> None:
         entry = verdict.token
         if verdict.returned:
             entry.deferred(f"there is no queue {entry.target.name} (the broker says {verdict.returned})")
@@ -139,7 +139,7 @@ class _Line:
     """Publications of one kind: their channel, and those that wait until it is ready for them."""
 
     channel: PublishChannel | None = None
-    waiting: deque[Entry] = field(default_factory=deque)
+    waiting: deque[PendingPublish] = field(default_factory=deque)
 
 
 class Publisher:
@@ -150,7 +150,7 @@ class Publisher:
     ``on_waiting`` was called.
     """
 
-    def __init__(self, wire: Wire, window: int, max_message_bytes: int, declarer: Declarer) -> None:
+    def __init__(self, wire: AmqpConnection, window: int, max_message_bytes: int, declarer: Declarer) -> None:
         self._wire = wire
         self._window = window
         self._max_message_bytes = max_message_bytes
@@ -159,9 +159,9 @@ class Publisher:
         self._barred: dict[Address, tuple[float, str]] = {}
         self.on_waiting: Callable[[], None] = lambda: None
 
-    def submit(self, target: Address, message: Message, done: Done) -> Entry:
+    def submit(self, target: Address, message: Message, done: Done) -> PendingPublish:
         """Put a message in line, in the order of the calls; ``done`` is told what became of it."""
-        entry = Entry(target, message, done)
+        entry = PendingPublish(target, message, done)
         if len(message.body) > self._max_message_bytes:
             entry.refused(f"{len(message.body)} bytes are more than the broker takes ({self._max_message_bytes})")
             return entry

@@ -15,8 +15,8 @@ from gateway.amqp.core import topology
 from gateway.amqp.core.settings import AmqpSettings
 from gateway.amqp.core.unsettled import Content
 from gateway.amqp.declarer import Declarer, NotThere
-from gateway.amqp.inbound import Taking
-from gateway.amqp.offsets_file import StreamNotes
+from gateway.amqp.inbound import AmqpInbound
+from gateway.amqp.offsets_file import StreamOffsetsFile
 from gateway.amqp.outbound import Publisher
 from gateway.errors import ConnectFailed, ConnectionLost, DeliveryError, TransportDown
 from gateway.model.address import Address, amqp_queue
@@ -36,7 +36,7 @@ class AmqpSession:
     """One connection to a broker while it lasts; see ``gateway.transport.Session``."""
 
     def __init__(
-        self, settings: AmqpSettings, epoch: int, publishing: Client, consuming: Client, notes: StreamNotes
+        self, settings: AmqpSettings, epoch: int, publishing: Client, consuming: Client, notes: StreamOffsetsFile
     ) -> None:
         self._settings = settings
         self._notes = notes
@@ -53,7 +53,9 @@ class AmqpSession:
         self._problem: TransportDown | None = None
         self._shown_blocked = ""
         self._ids = (f"{secrets.token_hex(8)}-{number}" for number in count(1))
-        self._taking = Taking(consuming, settings, epoch, self._ids, self._source_lost, notes.places, self._declarer)
+        self._taking = AmqpInbound(
+            consuming, settings, epoch, self._ids, self._source_lost, notes.places, self._declarer
+        )
         self._canary: asyncio.Future[None] | None = None
 
     @property

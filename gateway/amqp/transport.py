@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from gateway.amqp.client import connected, tls_context
 from gateway.amqp.connection import NAME, ChannelRefused
 from gateway.amqp.core.settings import AmqpSettings, Host, settings_of
-from gateway.amqp.offsets_file import StreamNotes
+from gateway.amqp.offsets_file import StreamOffsetsFile
 from gateway.amqp.session import AmqpSession
 from gateway.errors import AccessRefused, ConnectFailed, TransportDown
 
@@ -30,7 +30,7 @@ class AmqpConnector:
         self._settings = settings
         if any(host.tls for host in settings.hosts):
             tls_context(settings)
-        self._notes = StreamNotes(settings.streams_file)
+        self._notes = StreamOffsetsFile(settings.streams_file)
         self._epoch = 0
         self._first = 0
 

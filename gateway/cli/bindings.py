@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from gateway.cli.common import Here, edge_names, json_option, placed, print_json, print_table
+from gateway.cli.common import CommandContext, edge_names, json_option, placed, print_json, print_table
 from gateway.cli.daemon import ask_one
 
 COLUMNS = ("pending", "in_flight", "oldest_s", "delivered", "duplicates", "dead", "bytes")
@@ -18,7 +18,7 @@ RETAINED = ", retained"
 @click.command("bindings")
 @json_option
 @placed
-def command(here: Here, as_json: bool) -> None:
+def command(here: CommandContext, as_json: bool) -> None:
     """List the edges as the running gateway carries them, with their counters.
 
     "retained" behind the mode: the MQTT broker keeps the newest message.

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway.cli.common import Here, json_option, placed, print_json
+from gateway.cli.common import CommandContext, json_option, placed, print_json
 from gateway.config.schema import Config
 
 if TYPE_CHECKING:
     from gateway.model.graph import Graph
-    from gateway.serial_link.records.devices_json import DeviceRecord
+    from gateway.serial_link.records.devices_json import BoardRecord
 
 NAMED = 4
 """Edges and ports that are named of those that would be left out."""
@@ -25,7 +25,7 @@ NAMED = 4
 @click.command("check")
 @json_option
 @placed
-def command(here: Here, as_json: bool) -> None:
+def command(here: CommandContext, as_json: bool) -> None:
     """Check configuration, graph and registry; print what was resolved, secrets masked. Opens nothing.
 
     Exit code 78 and one line with the place when something is wrong.
@@ -66,14 +66,14 @@ def _print_tables(section: str, name: str, table: dict[str, Any]) -> None:
                 click.echo(f"{field} = {json.dumps(value, ensure_ascii=False)}")
 
 
-def what_would_be_opened(here: Here, config: Config) -> tuple[list[str], list[str]]:
+def what_would_be_opened(here: CommandContext, config: Config) -> tuple[list[str], list[str]]:
     """Everything that ``run`` would open, checked as far as that goes without opening it; and what looks like a slip."""
     from gateway.config.load import masked_url
     from gateway.daemon.component_store import read_library
     from gateway.daemon.declared_participants import read_imports
     from gateway.daemon.fbp_runtimes import read_access, start_graph
     from gateway.daemon.state_dir import secret
-    from gateway.serial_link.records.devices_json import DeviceFile
+    from gateway.serial_link.records.devices_json import DevicesFile
     from gateway.web.core.origins import parse_listen
 
     secret(config.mqtt.password, config.mqtt.password_file, "mqtt.password_file")
@@ -93,7 +93,7 @@ def what_would_be_opened(here: Here, config: Config) -> tuple[list[str], list[st
     access = read_access(config.http.secret_file)
     if config.http.listen:
         opened.append(f"http {parse_listen(config.http.listen, has_secret=access.has_secrets)}")
-    boards = DeviceFile(here.places.registry).load()
+    boards = DevicesFile(here.places.registry).load()
     opened += [f"board {record.id}: role {record.role} on {record.path}" for record in boards]
     notes += _left_out(here, config, graph, boards)
     opened.append(f"spool {here.places.spool}")
@@ -119,10 +119,10 @@ def _check_contracts(graph: Graph, config: Config) -> list[str]:
     ]
 
 
-def _left_out(here: Here, config: Config, graph: Graph, records: Iterable[DeviceRecord]) -> list[str]:
+def _left_out(here: CommandContext, config: Config, graph: Graph, records: Iterable[BoardRecord]) -> list[str]:
     """What ``run`` would refuse to carry, as far as the ends are known now: from boards, and from who was seen before."""
     from gateway.coordinator.core.delivery_contracts import EdgeSettings
-    from gateway.coordinator.core.import_export import Border
+    from gateway.coordinator.core.import_export import ImportExport
     from gateway.coordinator.core.planner import Planner
     from gateway.coordinator.core.registry import Registry
     from gateway.coordinator.participants_file import load_participants
@@ -142,7 +142,7 @@ def _left_out(here: Here, config: Config, graph: Graph, records: Iterable[Device
     registry.remember(load_participants(here.places.state / "participants.json"), time.monotonic())
     instance, cloud = config.gateway.instance or socket.gethostname(), config.amqp
     settings = EdgeSettings(config.delivery)
-    border = Border(instance, settings, cloud.export, cloud.export_prefix, read_imports(cloud.import_).globs)
+    border = ImportExport(instance, settings, cloud.export, cloud.export_prefix, read_imports(cloud.import_).globs)
     refused = Planner(instance, settings, border).plan(graph, registry, boards).refused
     if refused:
         more = f" and {len(refused) - NAMED} more" if len(refused) > NAMED else ""

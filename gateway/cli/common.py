@@ -25,7 +25,7 @@ JSON_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Here:
+class CommandContext:
     """The places a command works with."""
 
     places: Places
@@ -63,7 +63,7 @@ def placed(function: Command) -> Command:
             config=config or above.get("config", ""),
             state_dir=state_dir or above.get("state_dir", ""),
         )
-        return function(here=Here(places), **kwargs)
+        return function(here=CommandContext(places), **kwargs)
 
     return wrapper
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from gateway.cli.common import Here
+from gateway.cli.common import CommandContext
 from gateway.config.places import Places, find_places, is_aside
 from gateway.errors import EXIT_UNREACHABLE, Conflict, GatewayError, TransportDown
 from gateway.files import LARGEST_REQUEST, is_private
@@ -31,7 +31,7 @@ class DaemonError(GatewayError):
         super().__init__(text)
 
 
-def find_daemon(here: Here) -> Path | None:
+def find_daemon(here: CommandContext) -> Path | None:
     """The socket of the daemon to talk to: our own, else (without ``--state-dir``) the system's if we may open it."""
     for places in _candidates(here.places):
         try:
@@ -63,7 +63,7 @@ def _connect(path: Path) -> socket.socket:
     return connection
 
 
-def ask(here: Here, op: str, *, timeout_s: float | None = 30.0, **params: Any) -> Iterator[Any]:
+def ask(here: CommandContext, op: str, *, timeout_s: float | None = 30.0, **params: Any) -> Iterator[Any]:
     """The items of one answer. ``TransportDown`` with the remedy when no daemon runs."""
     request = json.dumps({"op": op, **params}).encode() + b"\n"
     if len(request) > LARGEST_REQUEST:
@@ -95,7 +95,7 @@ def _items(lines: Any) -> Iterator[Any]:
     raise DaemonError(ENDED, EXIT_UNREACHABLE)
 
 
-def ask_one(here: Here, op: str, **params: Any) -> Any:
+def ask_one(here: CommandContext, op: str, **params: Any) -> Any:
     """The one item of an answer."""
     items = list(ask(here, op, **params))
     return items[-1] if items else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from gateway.cli.common import Here, edge_names, json_option, placed, print_json, print_table
+from gateway.cli.common import CommandContext, edge_names, json_option, placed, print_json, print_table
 from gateway.cli.daemon import ask_one
 
 COLUMNS = ("opening", "in", "delivered", "pending", "expired", "dead", "dropped")
@@ -13,7 +13,7 @@ COLUMNS = ("opening", "in", "delivered", "pending", "expired", "dead", "dropped"
 @click.command("ledger")
 @json_option
 @placed
-def command(here: Here, as_json: bool) -> None:
+def command(here: CommandContext, as_json: bool) -> None:
     """The books of every edge since the gateway started: opening + in = delivered + pending + expired + dead + dropped."""
     entries = ask_one(here, "ledger")
     if as_json:

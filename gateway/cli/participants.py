@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import click
 
-from gateway.cli.common import Here, json_option, placed, print_json, print_table
+from gateway.cli.common import CommandContext, json_option, placed, print_json, print_table
 from gateway.cli.daemon import ask_one
 
 
 @click.command("participants")
 @json_option
 @placed
-def command(here: Here, as_json: bool) -> None:
+def command(here: CommandContext, as_json: bool) -> None:
     """List who takes part, and which announcements were refused and why."""
     answer = ask_one(here, "participants")
     if as_json:

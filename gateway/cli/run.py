@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from gateway.cli.common import Here, placed
+from gateway.cli.common import CommandContext, placed
 from gateway.cli.msgflo.common import names
 from gateway.errors import GatewayError
 
@@ -34,7 +34,7 @@ YOUNG_OBJECTS = 5_000
 @click.option("--ignore", metavar="A,B", default="", help="Don't start those of these roles.")
 @placed
 def command(
-    here: Here,
+    here: CommandContext,
     brokers: tuple[str, ...],
     graph: str,
     library: str,

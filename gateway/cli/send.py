@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from gateway.cli.common import Here, placed
+from gateway.cli.common import CommandContext, placed
 from gateway.cli.daemon import ask_one
 
 SEND_TIMEOUT_S = 15.0
@@ -15,7 +15,7 @@ SEND_TIMEOUT_S = 15.0
 @click.argument("port_or_value")
 @click.argument("value", required=False)
 @placed
-def command(here: Here, role: str, port_or_value: str, value: str | None) -> None:
+def command(here: CommandContext, role: str, port_or_value: str, value: str | None) -> None:
     """Send VALUE to a port of ROLE: `gateway send ROLE PORT VALUE` or `gateway send ROLE.PORT VALUE`.
 
     VALUE is JSON, else text. Returns when the target has confirmed it.

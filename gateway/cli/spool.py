@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway.cli.common import Here, json_line, json_option, placed, print_json, print_table
+from gateway.cli.common import CommandContext, json_line, json_option, placed, print_json, print_table
 from gateway.cli.daemon import ask_one, find_daemon
 from gateway.errors import NotFound
 
 if TYPE_CHECKING:
-    from gateway.spool.admin import Desk
+    from gateway.spool.admin import SpoolAdmin
     from gateway.spool.core.record import SpoolRecord
 
 LISTED = 100
@@ -39,7 +39,7 @@ dead_option = click.option("--dead", is_flag=True, help="Dead letters; without i
 @click.option("--all", "everything", is_flag=True, help=f"All of them, and not only the first {LISTED}.")
 @json_option
 @placed
-def list_command(here: Here, dead: bool, edge: str, everything: bool, as_json: bool) -> None:
+def list_command(here: CommandContext, dead: bool, edge: str, everything: bool, as_json: bool) -> None:
     """List what waits, oldest first. Reads the file itself, whether or not a gateway runs.
 
     Where one runs, it says too which edges are not in the graph any more.
@@ -68,7 +68,7 @@ def list_command(here: Here, dead: bool, edge: str, everything: bool, as_json: b
         click.echo(f"and {len(found) - len(shown)} more (--all)")
 
 
-def _carried(here: Here) -> set[str] | None:
+def _carried(here: CommandContext) -> set[str] | None:
     """The ids of the bindings of the graph; None where no gateway runs that would know them."""
     if find_daemon(here) is None:
         return None
@@ -80,7 +80,7 @@ def _note(one: dict[str, Any]) -> str:
     return "; ".join(filter(None, (one["reason"], "edge not in the graph" if one["in_graph"] is False else "")))
 
 
-def records(here: Here, *, dead: bool | None, edge: str = "") -> Iterator[SpoolRecord]:
+def records(here: CommandContext, *, dead: bool | None, edge: str = "") -> Iterator[SpoolRecord]:
     """What the file holds, some at a time."""
     from gateway.spool.core.listing import concerns
     from gateway.spool.sqlite import read_records
@@ -92,7 +92,7 @@ def records(here: Here, *, dead: bool | None, edge: str = "") -> Iterator[SpoolR
         yield from (record for record in some if concerns(record, edge))
 
 
-def _meant(here: Here, edge: str) -> str:
+def _meant(here: CommandContext, edge: str) -> str:
     """The edge that was named. The names that ``bindings`` shows are known where a gateway runs."""
     from gateway.spool.core.listing import edge_meant
     from gateway.spool.sqlite import read_bindings
@@ -113,7 +113,7 @@ def _meant(here: Here, edge: str) -> str:
 @click.argument("seq", type=int)
 @json_option
 @placed
-def show_command(here: Here, seq: int, as_json: bool) -> None:
+def show_command(here: CommandContext, seq: int, as_json: bool) -> None:
     """Show one record with its body."""
     from gateway.spool.core.listing import whole_entry
     from gateway.spool.sqlite import read_records
@@ -134,7 +134,7 @@ def show_command(here: Here, seq: int, as_json: bool) -> None:
 @edge_option
 @click.option("--json", "as_json", is_flag=True, help="As it is anyway: a line of JSON a record.")
 @placed
-def export_command(here: Here, dead: bool, edge: str, as_json: bool) -> None:
+def export_command(here: CommandContext, dead: bool, edge: str, as_json: bool) -> None:
     """Print every record with its body, one line of JSON each: to look through, or to feed in elsewhere."""
     from gateway.spool.core.listing import whole_entry
 
@@ -148,13 +148,13 @@ def export_command(here: Here, dead: bool, edge: str, as_json: bool) -> None:
 @edge_option
 @json_option
 @placed
-def requeue_command(here: Here, seqs: tuple[int, ...], everything: bool, edge: str, as_json: bool) -> None:
+def requeue_command(here: CommandContext, seqs: tuple[int, ...], everything: bool, edge: str, as_json: bool) -> None:
     """Give dead letters another try: they go behind what waits for their edge."""
     if bool(seqs) == (everything or bool(edge)):
         raise click.UsageError("name records, or --edge EDGE, or --all")
     edge = _meant(here, edge)
 
-    async def alone(desk: Desk) -> dict[str, int]:
+    async def alone(desk: SpoolAdmin) -> dict[str, int]:
         return {"requeued": await desk.requeue(seqs, edge)}
 
     answer = _do(here, "spool.requeue", alone, seqs=list(seqs), edge=edge)
@@ -165,10 +165,10 @@ def requeue_command(here: Here, seqs: tuple[int, ...], everything: bool, edge: s
 @click.argument("seqs", type=int, nargs=-1, required=True, metavar="SEQ…")
 @json_option
 @placed
-def drop_command(here: Here, seqs: tuple[int, ...], as_json: bool) -> None:
+def drop_command(here: CommandContext, seqs: tuple[int, ...], as_json: bool) -> None:
     """Throw records away, waiting or dead. There is no way back: export them first."""
 
-    async def alone(desk: Desk) -> dict[str, int]:
+    async def alone(desk: SpoolAdmin) -> dict[str, int]:
         return await desk.drop(seqs)
 
     _tell(_do(here, "spool.drop", alone, seqs=list(seqs)), as_json, "dropped")
@@ -180,20 +180,22 @@ def drop_command(here: Here, seqs: tuple[int, ...], as_json: bool) -> None:
 @click.option("--all", "everything", is_flag=True, help="Everything: what waits and what is dead.")
 @json_option
 @placed
-def purge_command(here: Here, dead: bool, edge: str, everything: bool, as_json: bool) -> None:
+def purge_command(here: CommandContext, dead: bool, edge: str, everything: bool, as_json: bool) -> None:
     """Throw away all dead letters, all of one edge, or everything. There is no way back: export it first."""
     if everything == (dead or bool(edge)):
         raise click.UsageError("say what: --dead, --edge EDGE, both, or --all")
     chosen = True if dead else None
     edge = _meant(here, edge)
 
-    async def alone(desk: Desk) -> dict[str, int]:
+    async def alone(desk: SpoolAdmin) -> dict[str, int]:
         return await desk.purge(dead=chosen, edge=edge)
 
     _tell(_do(here, "spool.purge", alone, dead=chosen, edge=edge), as_json, "dropped")
 
 
-def _do(here: Here, op: str, alone: Callable[[Desk], Awaitable[dict[str, int]]], **params: Any) -> dict[str, int]:
+def _do(
+    here: CommandContext, op: str, alone: Callable[[SpoolAdmin], Awaitable[dict[str, int]]], **params: Any
+) -> dict[str, int]:
     """Through the daemon where one runs; else on the file, which no daemon may open meanwhile."""
     if find_daemon(here) is not None:
         answer: dict[str, int] = ask_one(here, op, **params)
@@ -201,9 +203,11 @@ def _do(here: Here, op: str, alone: Callable[[Desk], Awaitable[dict[str, int]]],
     return asyncio.run(_on_the_file(here, alone))
 
 
-async def _on_the_file(here: Here, alone: Callable[[Desk], Awaitable[dict[str, int]]]) -> dict[str, int]:
+async def _on_the_file(
+    here: CommandContext, alone: Callable[[SpoolAdmin], Awaitable[dict[str, int]]]
+) -> dict[str, int]:
     from gateway.daemon.state_dir import locked
-    from gateway.spool.admin import Desk
+    from gateway.spool.admin import SpoolAdmin
     from gateway.spool.sqlite import SqliteStore
 
     if not here.places.spool.exists():
@@ -211,7 +215,7 @@ async def _on_the_file(here: Here, alone: Callable[[Desk], Awaitable[dict[str, i
     with locked(here.places.state, here.places.lock):
         store = SqliteStore(here.places.spool, max_bytes=1 << 62, disk_reserve_bytes=0)
         try:
-            return await alone(Desk(store))
+            return await alone(SpoolAdmin(store))
         finally:
             await store.close()
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import click
 
-from gateway.cli.common import Here, edge_names, json_option, placed, print_json, print_table
+from gateway.cli.common import CommandContext, edge_names, json_option, placed, print_json, print_table
 from gateway.cli.daemon import ask_one
 
 
 @click.command("status")
 @json_option
 @placed
-def command(here: Here, as_json: bool) -> None:
+def command(here: CommandContext, as_json: bool) -> None:
     """Show what the running gateway is doing: brokers, boards, edges, spool."""
     status = ask_one(here, "status")
     if as_json:

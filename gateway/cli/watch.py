@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from gateway.cli.common import Here, json_line, placed
+from gateway.cli.common import CommandContext, json_line, placed
 from gateway.cli.daemon import ask
 
 
@@ -18,7 +18,7 @@ from gateway.cli.daemon import ask
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
 @click.option("--count", type=int, default=0, help="End after so many messages.")
 @placed
-def command(here: Here, target: str, port: str, as_json: bool, count: int) -> None:
+def command(here: CommandContext, target: str, port: str, as_json: bool, count: int) -> None:
     """Print a line for every message that leaves ROLE, ROLE.PORT, or anybody. Ctrl-C ends it."""
     target = f"{target}.{port}" if port else target
     with suppress(KeyboardInterrupt):

@@ -17,7 +17,7 @@ from gateway.coordinator.core.graphs import HeldGraph, make_room, union
 from gateway.coordinator.core.interfaces import ComponentStore, NoComponents, Wiring
 from gateway.coordinator.core.planner import Plan, PlannedIip, check_graph, port_address
 from gateway.coordinator.graph_file import GraphFile
-from gateway.coordinator.implied_edges import Implied
+from gateway.coordinator.implied_edges import ImpliedEdges
 from gateway.coordinator.live_data import LiveData
 from gateway.errors import GraphError, NotFound
 from gateway.fbp.runtime.backend import (
@@ -70,7 +70,7 @@ class CoordinatorBackend:
         self._graphs = {info.main: HeldGraph(coordinator.graph, started=True, since=time.time())}
         self._listeners = Listeners()
         self._live = LiveData(coordinator, wiring.tap, wiring.untap, self._listeners.tell)
-        self._implied = Implied(coordinator, self._listeners.tell)
+        self._implied = ImpliedEdges(coordinator, self._listeners.tell)
         self._editing = asyncio.Lock()
         self._started_here: set[str] = set()
         self._somebody_came = asyncio.Event()

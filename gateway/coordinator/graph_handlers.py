@@ -25,7 +25,7 @@ BOUND_WAIT_S = 10.0
 """How long an edit waits for the brokers; it is saved by then, and goes on without anybody waiting."""
 
 
-class GraphRequests:
+class GraphHandlers:
     """The handlers, over the coordinator and its FBP runtime."""
 
     def __init__(self, backend: CoordinatorBackend, coordinator: Coordinator) -> None:

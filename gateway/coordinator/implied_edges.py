@@ -20,7 +20,7 @@ FLAG = "implied"
 MARKED: Metadata = MappingProxyType({FLAG: True})
 
 
-class Implied:
+class ImpliedEdges:
     """The implied edges between the nodes of graphs, and what was told of them. ``tell`` is how clients hear of changes."""
 
     def __init__(self, coordinator: Coordinator, tell: Callable[[Change], None]) -> None:

@@ -11,7 +11,7 @@ import msgspec
 from gateway.coordinator.coordinator import Coordinator
 from gateway.coordinator.core.planner import port_address
 from gateway.fbp.runtime.backend import Change, Data, PacketOut
-from gateway.fbp.runtime.subscribers import Watches
+from gateway.fbp.runtime.subscribers import Subscribers
 from gateway.model.address import Address
 from gateway.model.graph import Edge, Graph, Json
 from gateway.model.message import Delivery
@@ -36,7 +36,7 @@ class LiveData:
         self._tell = tell
         self._taps: dict[Address, Handler] = {}
         self._shown: dict[Address, tuple[Shown, ...]] = {}
-        self.watches = Watches()
+        self.watches = Subscribers()
         self.listeners = 0
 
     def refresh(self, graphs: Mapping[str, Graph]) -> None:

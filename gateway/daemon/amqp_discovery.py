@@ -38,7 +38,7 @@ FRESH_MS = 60_000
 """A message that lay in the queue and says that it is younger than this is from somebody who is there."""
 
 
-class Cloud:
+class AmqpDiscovery:
     """Serves one AMQP session after the other. ``heard`` gets the body of every discovery message, and whether its sender
     is there: what lay in the queue when we came to it may be of any age.
     """

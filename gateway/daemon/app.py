@@ -16,28 +16,28 @@ from gateway.config.places import Places
 from gateway.config.schema import Config
 from gateway.coordinator.coordinator import Coordinator
 from gateway.coordinator.core.delivery_contracts import EdgeSettings, edges_without_graph
-from gateway.coordinator.core.import_export import Border
+from gateway.coordinator.core.import_export import ImportExport
 from gateway.coordinator.core.planner import Plan, Planner
 from gateway.coordinator.core.registry import Registry
-from gateway.daemon.amqp_discovery import Cloud
-from gateway.daemon.binding_store import BindingRecord
+from gateway.daemon.amqp_discovery import AmqpDiscovery
+from gateway.daemon.binding_store import BindingStore
 from gateway.daemon.board_runtimes import BoardRuntimes
-from gateway.daemon.board_supervisor import BoardTasks
+from gateway.daemon.board_supervisor import BoardSupervisor
 from gateway.daemon.brokers import Brokers
 from gateway.daemon.component_store import LibraryStore
-from gateway.daemon.control_handlers import Requests
+from gateway.daemon.control_handlers import ControlHandlers
 from gateway.daemon.control_socket import ControlServer
 from gateway.daemon.core.status_document import document, spool_entry
 from gateway.daemon.declared_participants import read_imports
-from gateway.daemon.fbp_runtimes import Runtimes, start_graph
-from gateway.daemon.mqtt_announcer import Announcer, RetainedTopics
+from gateway.daemon.fbp_runtimes import FbpRuntimes, start_graph
+from gateway.daemon.mqtt_announcer import MqttAnnouncer, RetainedTopics
 from gateway.daemon.state_dir import instance_id, locked
 from gateway.library.processes import Processes
 from gateway.model.address import Address, mqtt
 from gateway.model.discovery import DISCOVERY_QUEUE
 from gateway.model.graph import Graph
 from gateway.model.message import Delivery, Message
-from gateway.model.participant import DeviceState, Participant
+from gateway.model.participant import BoardState, Participant
 from gateway.mqtt.microflo_line import MQTT_LINES
 from gateway.routing.core.events import AnnounceDead
 from gateway.routing.pump import Pump
@@ -45,7 +45,7 @@ from gateway.serial_link.connected.connector import BoardConnector
 from gateway.serial_link.connected.recorder import Recorder
 from gateway.serial_link.paired.board_handlers import board_handlers
 from gateway.serial_link.paired.boards import Boards
-from gateway.serial_link.paired.graph_store import BoardGraphs
+from gateway.serial_link.paired.graph_store import BoardGraphStore
 from gateway.serial_link.paired.port_loans import lending_handlers
 from gateway.serial_link.ports.schemes import NETWORKS, opener
 from gateway.spool.admin import handlers as spool_handlers
@@ -100,9 +100,9 @@ class App:
                 open_port=opener({**NETWORKS, **MQTT_LINES}),
                 on_connector=self._recorder(stack),
             )
-            self._board_graphs = BoardGraphs(self._boards)
+            self._board_graphs = BoardGraphStore(self._boards)
             self._board_runtimes = BoardRuntimes(self._boards, self._board_graphs)
-            self._announcer = Announcer(
+            self._announcer = MqttAnnouncer(
                 self._instance,
                 __version__,
                 self._since,
@@ -115,9 +115,9 @@ class App:
             self._store = open_spool(self._places.spool, self._config.spool)
             stack.push_async_callback(self._store.close)
             self._pump = Pump(self._store, on_dead=self._dead)
-            self._edges = BindingRecord(self._places.state / "edges.json", self._pump)
+            self._edges = BindingStore(self._places.state / "edges.json", self._pump)
             self._coordinator = self._make_coordinator(graph)
-            self._cloud = Cloud(
+            self._cloud = AmqpDiscovery(
                 self._pump,
                 self._config.amqp.discover,
                 self._config.coordinator.discovery_period_s,
@@ -132,7 +132,7 @@ class App:
                 failed=lambda role, reason: self._runtimes.backend.process_failed(role, reason),
             )
             self._runtimes = self._make_runtimes()
-            self._board_tasks = BoardTasks(
+            self._board_tasks = BoardSupervisor(
                 lambda: tuple(record.id for record in self._boards.records()),
                 self._boards.connector,
                 self._pump.serve,
@@ -166,7 +166,7 @@ class App:
         cloud = self._config.amqp
         for edge in edges_without_graph(self._config.delivery, graph):
             log.warning('graph: has no edge %s, which [delivery.edge."%s"] is about', edge, edge)
-        border = Border(self._instance, settings, cloud.export, cloud.export_prefix, self._imports.globs)
+        border = ImportExport(self._instance, settings, cloud.export, cloud.export_prefix, self._imports.globs)
         return Coordinator(
             graph,
             Planner(self._instance, settings, border),
@@ -186,9 +186,9 @@ class App:
         stack.callback(recorder.close)
         return recorder.follow
 
-    def _make_runtimes(self) -> Runtimes:
+    def _make_runtimes(self) -> FbpRuntimes:
         section = self._config.coordinator
-        return Runtimes(
+        return FbpRuntimes(
             self._config.http,
             self._instance,
             instance_id(self._places.state),
@@ -207,7 +207,7 @@ class App:
         )
 
     def _handlers(self) -> dict[str, Any]:
-        requests = Requests(
+        requests = ControlHandlers(
             self._instance, self.status, self._coordinator, self._boards.participants, self._pump
         ).handlers()
         boards = board_handlers(self._boards, self._board_graphs) | lending_handlers(self._boards)
@@ -257,7 +257,7 @@ class App:
 
     def _announced(self, states: Sequence[Mapping[str, Any]]) -> tuple[Participant, ...]:
         """Who is announced on MQTT: boards that are plugged in, so that others see the others expire, and imports."""
-        present = {entry["id"] for entry in states if entry["state"] != DeviceState.ABSENT}
+        present = {entry["id"] for entry in states if entry["state"] != BoardState.ABSENT}
         boards = tuple(board for board in self._boards.participants() if board.id in present)
         return boards + self._coordinator.imported()
 

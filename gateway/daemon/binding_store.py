@@ -23,7 +23,7 @@ LOOK_S = 30.0
 """How often we look whether an edge that is gone is done with."""
 
 
-class BindingRecord:
+class BindingStore:
     """Stands between the coordinator's plans and the pump."""
 
     def __init__(self, path: Path, pump: Pump) -> None:

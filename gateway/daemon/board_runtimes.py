@@ -5,24 +5,24 @@ from __future__ import annotations
 from gateway.errors import Conflict, NotFound
 from gateway.fbp.runtime.backend import Backend
 from gateway.model.graph import Graph
-from gateway.model.participant import DeviceState
+from gateway.model.participant import BoardState
 from gateway.serial_link.paired.boards import Boards
-from gateway.serial_link.paired.fbp_handle import PairedBoard
-from gateway.serial_link.paired.graph_store import BoardGraphs
+from gateway.serial_link.paired.fbp_handle import BoardFbpHandle
+from gateway.serial_link.paired.graph_store import BoardGraphStore
 from gateway.serial_link.records.profile import BoardProfile
 from gateway.web.board_runtime import BoardRuntime
 
-IN_TROUBLE = frozenset({DeviceState.REFUSED, DeviceState.BACKING_OFF})
+IN_TROUBLE = frozenset({BoardState.REFUSED, BoardState.BACKING_OFF})
 
 
 class BoardRuntimes:
     """A runtime is made when somebody first asks for it, and lives as long as its board is paired."""
 
-    def __init__(self, boards: Boards, graphs: BoardGraphs) -> None:
+    def __init__(self, boards: Boards, graphs: BoardGraphStore) -> None:
         self._boards = boards
         self._graphs = graphs
         self._made: dict[str, BoardRuntime] = {}
-        self._states: dict[str, DeviceState] = {}
+        self._states: dict[str, BoardState] = {}
         self._roles: dict[str, str] = {}
         graphs.on_graph = self._replaced
         boards.on_repaired = self._paired_again
@@ -34,7 +34,7 @@ class BoardRuntimes:
         except (NotFound, Conflict):
             return None
         if board_id not in self._made:
-            self._made[board_id] = BoardRuntime(PairedBoard(self._boards, self._graphs, board_id))
+            self._made[board_id] = BoardRuntime(BoardFbpHandle(self._boards, self._graphs, board_id))
             self._roles[board_id] = self._boards.record(board_id).role
         return self._made[board_id]
 

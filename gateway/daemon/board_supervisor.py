@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
-from gateway.supervise import Backoff, LinkReport, keep_connected
+from gateway.supervise import Backoff, ConnectionReport, keep_connected
 from gateway.transport import Connector, Session
 
 Serve: TypeAlias = Callable[[Session, str], Awaitable[None]]
 
 
-class BoardTasks:
+class BoardSupervisor:
     """Runs ``keep_connected`` for each board that ``wanted`` names. A board never stops another."""
 
     def __init__(
@@ -28,7 +28,7 @@ class BoardTasks:
         self._longest_delay_s = longest_delay_s
         self._changed = asyncio.Event()
         self._running: dict[str, asyncio.Task[None]] = {}
-        self.reports: dict[str, LinkReport] = {}
+        self.reports: dict[str, ConnectionReport] = {}
 
     def change(self) -> None:
         """The registry changed."""
@@ -50,7 +50,7 @@ class BoardTasks:
 
     async def _keep(self, board_id: str) -> None:
         connector = self._connector(board_id)
-        report = self.reports.setdefault(board_id, LinkReport(connector.name))
+        report = self.reports.setdefault(board_id, ConnectionReport(connector.name))
 
         async def serve(session: Session) -> None:
             await self._serve(session, connector.name)

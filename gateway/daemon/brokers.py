@@ -13,15 +13,15 @@ import msgspec
 from gateway.config.load import is_local, masked_url, with_password
 from gateway.config.places import Places
 from gateway.config.schema import Config
-from gateway.daemon.amqp_discovery import Cloud
-from gateway.daemon.mqtt_announcer import Announcer
+from gateway.daemon.amqp_discovery import AmqpDiscovery
+from gateway.daemon.mqtt_announcer import MqttAnnouncer
 from gateway.daemon.state_dir import client_id, secret
 from gateway.errors import TransportDown
 from gateway.mqtt.core.settings import MqttSettings
 from gateway.mqtt.transport import MqttConnector
 from gateway.mqtt.transport import settings_of as mqtt_settings
 from gateway.routing.pump import Pump
-from gateway.supervise import LONGEST_LOCAL_DELAY_S, Backoff, LinkReport, keep_connected
+from gateway.supervise import LONGEST_LOCAL_DELAY_S, Backoff, ConnectionReport, keep_connected
 from gateway.transport import Connector, Session
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class Brokers:
         self.mqtt_url = config.mqtt.url
         self.mqtt_forgets = False
         """Whether our own broker forgets what is not acknowledged in time: then nothing can be held there."""
-        self.reports: dict[str, LinkReport] = {}
+        self.reports: dict[str, ConnectionReport] = {}
 
     async def prepare(self, stack: AsyncExitStack) -> None:
         """Have our own broker run, if that is the one."""
@@ -70,9 +70,9 @@ class Brokers:
     def start(
         self,
         group: asyncio.TaskGroup,
-        announcer: Announcer,
+        announcer: MqttAnnouncer,
         pump: Pump,
-        cloud: Cloud,
+        cloud: AmqpDiscovery,
         keeps_session: Callable[[], bool],
     ) -> list[asyncio.Task[None]]:
         """One task for each broker. ``keeps_session``: whether the MQTT broker shall keep our session when we leave now."""
@@ -99,7 +99,7 @@ class Brokers:
             tasks.append(group.create_task(self._keep(far, cloud.serve, _first(section.url)), name="link:amqp"))
         return tasks
 
-    def _mqtt_settings(self, announcer: Announcer) -> MqttSettings:
+    def _mqtt_settings(self, announcer: MqttAnnouncer) -> MqttSettings:
         section = self._config.mqtt
         if self._mqtt_version != "auto":
             section = msgspec.structs.replace(section, version=self._mqtt_version)
@@ -113,11 +113,11 @@ class Brokers:
         )
 
     async def _keep(self, connector: Connector, serve: Callable[[Any], Any], url: str) -> None:
-        report = self.reports.setdefault(connector.name, LinkReport(connector.name))
+        report = self.reports.setdefault(connector.name, ConnectionReport(connector.name))
         backoff = Backoff(LONGEST_LOCAL_DELAY_S) if is_local(url) else Backoff()
         await keep_connected(connector, serve, backoff, report)
 
-    async def say_goodbye(self, announcer: Announcer, within_s: float) -> None:
+    async def say_goodbye(self, announcer: MqttAnnouncer, within_s: float) -> None:
         """Tell on MQTT that we go, if the broker is there."""
         session = self._mqtt_session
         if session is None:

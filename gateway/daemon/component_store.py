@@ -15,8 +15,8 @@ from gateway.library.core.components import (
     FOREIGN,
     LANGUAGES,
     WIRING,
-    Component,
     Library,
+    LibraryComponent,
     add_directory,
     command_words,
     parse_library,
@@ -81,7 +81,7 @@ class LibraryStore:
         self.library = read_library(self._file, self._directory)
         self._infos = tuple(self._info(component) for component in self.library.components.values())
 
-    def _info(self, component: Component) -> ComponentInfo:
+    def _info(self, component: LibraryComponent) -> ComponentInfo:
         """What is known before the first instance runs: the ports, if the component is a foreign participant's file."""
         if component.language != "yaml":
             return ComponentInfo(component.name)

@@ -29,7 +29,7 @@ SHOWN_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Requests:
+class ControlHandlers:
     """The handlers, over the parts they ask."""
 
     instance: str

@@ -24,7 +24,7 @@ JITTER = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Imports:
+class DeclaredParticipants:
     """What ``amqp.import`` asks for. ``globs`` covers the declared roles too; ``announcements`` speak for those."""
 
     globs: tuple[str, ...] = ()
@@ -38,7 +38,7 @@ class Imports:
             await asyncio.sleep(period_s / PERIODS * random.uniform(1 - JITTER, 1))
 
 
-def read_imports(entries: Sequence[str]) -> Imports:
+def read_imports(entries: Sequence[str]) -> DeclaredParticipants:
     """The entries with their files. ``ConfigError`` names the file and the key that is wrong in it."""
     globs: list[str] = []
     announcements: list[bytes] = []
@@ -51,7 +51,7 @@ def read_imports(entries: Sequence[str]) -> Imports:
             raise ConfigError(KEY, entry, "write ROLE=FILE.yaml")
         globs.append(glob.escape(role))
         announcements.append(_announcement(role, file))
-    return Imports(tuple(globs), tuple(announcements))
+    return DeclaredParticipants(tuple(globs), tuple(announcements))
 
 
 def _announcement(role: str, file: str) -> bytes:

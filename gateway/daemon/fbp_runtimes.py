@@ -17,7 +17,7 @@ from gateway.coordinator.core.interfaces import ComponentStore
 from gateway.coordinator.core.planner import check_graph
 from gateway.coordinator.fbp_backend import MAIN, CoordinatorBackend
 from gateway.coordinator.graph_file import GraphFile
-from gateway.coordinator.graph_handlers import GraphRequests, Handler
+from gateway.coordinator.graph_handlers import GraphHandlers, Handler
 from gateway.errors import ConfigError, Conflict, GraphError, NotFound
 from gateway.fbp.runtime.access import ALL, Access, parse_secrets
 from gateway.fbp.runtime.backend import Backend, RuntimeInfo
@@ -102,7 +102,7 @@ class PumpWiring:
         )
 
 
-class Runtimes:
+class FbpRuntimes:
     """The coordinator's runtime, those of boards (``boards`` gives one by id or role), and who may use them."""
 
     def __init__(
@@ -131,7 +131,7 @@ class Runtimes:
 
     def handlers(self) -> dict[str, Handler]:
         """What the control socket answers about the graph."""
-        return GraphRequests(self.backend, self._coordinator).handlers()
+        return GraphHandlers(self.backend, self._coordinator).handlers()
 
     def runtime(self, name: str) -> Backend | None:
         """The runtime of a name; the empty one is the coordinator's."""

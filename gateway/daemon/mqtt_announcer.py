@@ -24,7 +24,7 @@ from gateway.files import write_file_safely
 from gateway.model.address import mqtt
 from gateway.model.discovery import DISCOVERY_QUEUE, render_discovery
 from gateway.model.message import Message
-from gateway.model.participant import DeviceState, Participant
+from gateway.model.participant import BoardState, Participant
 from gateway.transport import Session
 
 PERIODS = 2.2
@@ -71,7 +71,7 @@ class RetainedTopics:
                 log.warning("%s: can't be written: %s", self._path, exc.strerror or exc)
 
 
-class Announcer:
+class MqttAnnouncer:
     """Speaks for one gateway. ``states`` is asked once a round, ``announced`` by what it gave; ``change`` is called when
     either changed. ``retained`` knows what the broker was given to keep; ``ports_retain`` is told what others give it.
     """
@@ -191,7 +191,7 @@ class Announcer:
         for entry in states:
             base = f"gateway/{self._instance}/device/{entry['id']}"
             fields = {key: entry[key] for key in ("state", "reason", "since")}
-            online = entry["state"] == DeviceState.RUNNING
+            online = entry["state"] == BoardState.RUNNING
             wanted[f"{base}/state"] = msgspec.json.encode(fields)
             wanted[f"{base}/availability"] = b"online" if online else b"offline"
         return wanted

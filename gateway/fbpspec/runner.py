@@ -13,7 +13,7 @@ from typing import Any
 from gateway.errors import ConnectionLost, GatewayError, GraphError, RemoteProtocolError
 from gateway.fbp.text import graph_json, language
 from gateway.fbpspec.client import RuntimeClient, Said, error_text
-from gateway.fbpspec.core.report import Result, Verdict
+from gateway.fbpspec.core.report import Result, SpecVerdict
 from gateway.fbpspec.core.suite import Case, Step, Suite, parse_suites
 from gateway.model.graph import Edge, Export, Graph, Node
 from gateway.model.port import PortRef
@@ -57,7 +57,7 @@ async def _run_suite(client: RuntimeClient, suite: Suite) -> AsyncIterator[Resul
 
 def _not_run(suite: Suite, case: Case, why: str = "") -> Result:
     skip = suite.skip or case.skip
-    verdict = Verdict.SKIPPED if skip else Verdict.FAILED
+    verdict = SpecVerdict.SKIPPED if skip else SpecVerdict.FAILED
     return Result(suite.name, suite.topic, case.name, case.assertion, verdict, skip or case.problem or why)
 
 
@@ -70,7 +70,7 @@ async def _run_case(client: RuntimeClient, suite: Suite, case: Case, fixture: st
         problem = await _run_step(client, step, fixture, case.timeout_s)
         if problem:
             problems.append(f"step {number} of {len(case.steps)}: {problem}" if len(case.steps) > 1 else problem)
-    verdict = Verdict.FAILED if problems else Verdict.PASSED
+    verdict = SpecVerdict.FAILED if problems else SpecVerdict.PASSED
     seconds = time.monotonic() - began
     return Result(suite.name, suite.topic, case.name, case.assertion, verdict, "; ".join(problems), seconds)
 

@@ -35,7 +35,7 @@ class Participant:
         return next((port for port in ports if port.id == name), None)
 
 
-class DeviceState(StrEnum):
+class BoardState(StrEnum):
     """Where a paired board stands."""
 
     ABSENT = "absent"

@@ -12,16 +12,16 @@ from collections.abc import Callable
 
 from gateway.model.address import Address, mqtt
 from gateway.model.message import Message
-from gateway.mqtt.client import FAILED_FROM, Connection, Handlers
-from gateway.mqtt.core.inbound import Intake
-from gateway.mqtt.core.packets import Incoming
+from gateway.mqtt.client import FAILED_FROM, Handlers, MqttConnection
+from gateway.mqtt.core.inbound import MqttInbound
+from gateway.mqtt.core.packets import IncomingPublish
 from gateway.transport import Done
 
 MARK_AGAIN_S = 15.0
 """It may get lost: a broker whose row for us is full drops what is newest."""
 
 
-class Mark:
+class CatchupMarker:
     """One epoch's. ``topic`` is the canary's: it is known to be allowed, and one of the intake's own. ``submit`` publishes;
     ``handlers`` are those of the consuming connection.
     """
@@ -30,7 +30,7 @@ class Mark:
         self,
         topic: str,
         origin: str,
-        intake: Intake,
+        intake: MqttInbound,
         handlers: Handlers,
         submit: Callable[[Address, Message, Done], object],
     ) -> None:
@@ -41,7 +41,7 @@ class Mark:
         self._timer: asyncio.TimerHandle | None = None
         self._may_be_lost = True
 
-    async def put(self, connection: Connection) -> None:
+    async def put(self, connection: MqttConnection) -> None:
         """Put it there if the broker had kept our session. Until it comes back, ``intake`` is catching up."""
         if not connection.granted.session_present:
             return
@@ -69,10 +69,10 @@ class Mark:
     def _told(self, problem: object) -> None:
         self._may_be_lost = self._may_be_lost or problem is not None
 
-    def _looking_for_it(self, connection: Connection) -> Callable[[Incoming], None]:
+    def _looking_for_it(self, connection: MqttConnection) -> Callable[[IncomingPublish], None]:
         ours = self._intake.ours
 
-        def arrived(incoming: Incoming) -> None:
+        def arrived(incoming: IncomingPublish) -> None:
             if incoming.topic not in ours:
                 self._may_be_lost = True
                 self._intake.arrived(incoming)
@@ -84,7 +84,7 @@ class Mark:
 
         return arrived
 
-    def _caught_up(self, connection: Connection) -> None:
+    def _caught_up(self, connection: MqttConnection) -> None:
         self.end()
         self._intake.catching_up = False
         self._handlers.published = self._intake.arrived  # where another copy of it is for nobody

@@ -31,14 +31,14 @@ from gateway.mqtt.core.packets import (
     PINGRESP,
     PUBACK,
     PUBLISH,
-    Incoming,
+    IncomingPublish,
     PacketReader,
     decode_puback,
     decode_publish,
     encode_length,
 )
 from gateway.mqtt.core.settings import Granted, MqttSettings
-from gateway.mqtt.paho_socket import VERSIONS, StandIn, StandInClient
+from gateway.mqtt.paho_socket import VERSIONS, PahoClient, PahoSocket
 
 NAME = "mqtt"
 SESSION_EXPIRY_S = 7 * 24 * 3600
@@ -68,7 +68,7 @@ class VersionRefused(ConnectFailed):
 class Handlers:
     """Whom a connection tells: of messages, of acknowledgements (packet id, reason code), and of its end."""
 
-    published: Callable[[Incoming], None]
+    published: Callable[[IncomingPublish], None]
     acknowledged: Callable[[int, int], None]
     lost: Callable[[TransportDown], None]
     received: Callable[[], None]
@@ -77,7 +77,7 @@ class Handlers:
     """Of acknowledgements of success that came many in one piece (packet ids)."""
 
 
-class Connection(asyncio.BufferedProtocol):
+class MqttConnection(asyncio.BufferedProtocol):
     """One connection while it lasts. Everything happens in the loop's own turn; writes are joined, one a turn."""
 
     def __init__(self, settings: MqttSettings, version: str, client_id: str, handlers: Handlers) -> None:
@@ -89,7 +89,7 @@ class Connection(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._chunk = memoryview(bytearray(CHUNK_BYTES))  # a view: asyncio's TLS reads into slices of it
         self._reader = PacketReader()
-        self._wire = StandIn(self.write)
+        self._wire = PahoSocket(self.write)
         self._out: list[bytes] = []
         self._accepted: asyncio.Future[Granted] = self._loop.create_future()
         self._ended = asyncio.Event()
@@ -105,7 +105,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def begin(self, *, clean: bool, will: tuple[str, bytes] | None) -> asyncio.Future[Granted]:
         """Send CONNECT; the future has what the broker grants, or the ``ConnectFailed`` that it answered."""
-        client = self._paho = StandInClient(self._wire, self._client_id, VERSIONS[self._version], clean)
+        client = self._paho = PahoClient(self._wire, self._client_id, VERSIONS[self._version], clean)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = client.on_unsubscribe = self._on_answer

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from gateway.errors import ConnectFailed
-from gateway.mqtt.client import NAME, Connection, Handlers, VersionRefused
+from gateway.mqtt.client import NAME, Handlers, MqttConnection, VersionRefused
 from gateway.mqtt.core.settings import MqttSettings
 from gateway.tls import client_context
 
@@ -33,10 +33,10 @@ async def connected(
     *,
     clean: bool,
     will: tuple[str, bytes] | None = None,
-) -> AsyncIterator[Connection]:
+) -> AsyncIterator[MqttConnection]:
     """A connection that the broker has accepted, or ``ConnectFailed``. Ends politely unless an error leaves it."""
     loop = asyncio.get_running_loop()
-    connection = Connection(settings, version, client_id, handlers)
+    connection = MqttConnection(settings, version, client_id, handlers)
     try:
         async with asyncio.timeout(settings.connect_timeout_s):
             await loop.create_connection(lambda: connection, settings.host, settings.port, ssl=context)
@@ -61,7 +61,7 @@ async def connected(
 
 
 async def _accepted(
-    connection: Connection, settings: MqttSettings, clean: bool, will: tuple[str, bytes] | None
+    connection: MqttConnection, settings: MqttSettings, clean: bool, will: tuple[str, bytes] | None
 ) -> None:
     """Until the broker has answered our CONNECT. One that does not know version 5 may just say nothing (amqtt)."""
     patience_s = SILENCE_S if connection.five and settings.version == "auto" else None

@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 from gateway.config.schema import MqttSection, Secret
 from gateway.errors import ConfigError, ConnectFailed, TransportDown
-from gateway.mqtt.client import FAILED_FROM, Connection, Handlers
+from gateway.mqtt.client import FAILED_FROM, Handlers, MqttConnection
 from gateway.mqtt.connect import connect_problem, tls_context
-from gateway.mqtt.core.packets import PUBLISH, Incoming, encode_length
+from gateway.mqtt.core.packets import PUBLISH, IncomingPublish, encode_length
 from gateway.mqtt.core.settings import settings_of
 
 SCHEMES = {"mqtt+microflo": "mqtt", "mqtts+microflo": "mqtts"}
@@ -32,13 +32,13 @@ class MqttLine:
         self._from_board = from_board.encode()
         topic = to_board.encode()
         self._head = len(topic).to_bytes(2, "big") + topic
-        self._connection: Connection | None = None
+        self._connection: MqttConnection | None = None
         self._on_bytes: Callable[[bytes], None] | None = None
         self._on_lost: Callable[[str], None] | None = None
         self._lost = ""
         self.handlers = Handlers(self._published, lambda mid, code: None, self._gone, lambda: None)
 
-    def begin(self, connection: Connection) -> None:
+    def begin(self, connection: MqttConnection) -> None:
         """The broker has accepted us."""
         self._connection = connection
 
@@ -66,7 +66,7 @@ class MqttLine:
         if connection is not None:
             connection.leave()
 
-    def _published(self, incoming: Incoming) -> None:
+    def _published(self, incoming: IncomingPublish) -> None:
         if incoming.topic == self._from_board and not incoming.retain and self._on_bytes is not None:
             self._on_bytes(incoming.payload)
 
@@ -93,7 +93,7 @@ async def open_line(url: str) -> MqttLine:
         password=Secret(""),
     )
     line = MqttLine(f"{prefix}/receive", f"{prefix}/send")
-    connection = Connection(settings, VERSION, settings.client_id, line.handlers)
+    connection = MqttConnection(settings, VERSION, settings.client_id, line.handlers)
     name = f"port {url}"
     try:
         async with asyncio.timeout(settings.connect_timeout_s):

@@ -14,7 +14,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 VERSIONS = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv311}
 
 
-class StandIn:
+class PahoSocket:
     """What paho takes for its socket."""
 
     def __init__(self, write: Callable[[bytes], None]) -> None:
@@ -42,10 +42,10 @@ class StandIn:
         pass
 
 
-class StandInClient(paho.Client):
+class PahoClient(paho.Client):
     """paho on a stand-in. ``_create_socket`` is the one private name we rely on; a test looks whether it is there."""
 
-    def __init__(self, wire: StandIn, client_id: str, version: MQTTProtocolVersion, clean: bool) -> None:
+    def __init__(self, wire: PahoSocket, client_id: str, version: MQTTProtocolVersion, clean: bool) -> None:
         self._stand_in = wire
         older = version is MQTTProtocolVersion.MQTTv311
         super().__init__(

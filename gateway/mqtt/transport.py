@@ -18,12 +18,12 @@ from gateway.errors import AccessRefused, ConnectFailed, ConnectionLost, Deliver
 from gateway.model.address import Address, mqtt
 from gateway.model.binding import Binding
 from gateway.model.message import Delivery, Message, Outcome
-from gateway.mqtt.catchup_marker import Mark
-from gateway.mqtt.client import FAILED_FROM, NAME, Connection, Handlers, VersionRefused
+from gateway.mqtt.catchup_marker import CatchupMarker
+from gateway.mqtt.client import FAILED_FROM, NAME, Handlers, MqttConnection, VersionRefused
 from gateway.mqtt.connect import connected, tls_context
-from gateway.mqtt.core.inbound import Intake, subscription_id
-from gateway.mqtt.core.outbound import Limits, Outbox
-from gateway.mqtt.core.packets import Incoming, encode_puback
+from gateway.mqtt.core.inbound import MqttInbound, subscription_id
+from gateway.mqtt.core.outbound import MqttOutbound, PublishLimits
+from gateway.mqtt.core.packets import IncomingPublish, encode_puback
 from gateway.mqtt.core.settings import MqttSettings, settings_of
 from gateway.mqtt.core.topics import filter_problem
 from gateway.transport import Done
@@ -67,13 +67,13 @@ class MqttSession:
         self._give_up: asyncio.TimerHandle | None = None
         self._canary_back = asyncio.Event()
         self._not_taken: dict[Address, str] = {}
-        self._outgoing: Connection | None = None
-        self._consuming: Connection | None = None
+        self._outgoing: MqttConnection | None = None
+        self._consuming: MqttConnection | None = None
         prefix, numbers = secrets.token_hex(12), count(1)
-        self._intake = Intake(
+        self._intake = MqttInbound(
             epoch, settings.instance, lambda: f"{prefix}-{next(numbers):x}", lambda: int(time.time() * 1000)
         )
-        self._outbox = Outbox(lambda packet: None)
+        self._outbox = MqttOutbound(lambda packet: None)
         self.out_handlers = Handlers(
             lambda incoming: None, self._outbox.acknowledged, self._lost, lambda: None, self._outbox.confirmed
         )
@@ -81,7 +81,9 @@ class MqttSession:
         self._canary_topic = f"gateway/{settings.instance}/canary/{_level(settings.client_id)}.1"
         topic = self._canary_topic.encode()
         self._intake.ours = frozenset((topic, topic.replace(b".", b"/")))
-        self._mark = Mark(self._canary_topic, settings.instance, self._intake, self.in_handlers, self._outbox.submit)
+        self._mark = CatchupMarker(
+            self._canary_topic, settings.instance, self._intake, self.in_handlers, self._outbox.submit
+        )
 
     # -- what a session is -----------------------------------------------------------------------------------------
 
@@ -173,12 +175,12 @@ class MqttSession:
 
     # -- coming up -------------------------------------------------------------------------------------------------
 
-    def use(self, outgoing: Connection, incoming: Connection) -> None:
+    def use(self, outgoing: MqttConnection, incoming: MqttConnection) -> None:
         """These are the connections; what the broker allows on them is known now."""
         self._outgoing, self._consuming = outgoing, incoming
         self._outbox.write = outgoing.write
         granted = outgoing.granted
-        self._outbox.limits = Limits(
+        self._outbox.limits = PublishLimits(
             window=max(1, min(self._settings.window, granted.receive_maximum)),
             max_packet_bytes=granted.maximum_packet_size,
             retain=granted.retain_available,
@@ -219,10 +221,10 @@ class MqttSession:
         self._incoming.forget(topic)
         await self._mark.put(self._incoming)
 
-    def _until_canary(self, topic: bytes, token: bytes) -> Callable[[Incoming], None]:
+    def _until_canary(self, topic: bytes, token: bytes) -> Callable[[IncomingPublish], None]:
         without_dots = topic.replace(b".", b"/")
 
-        def arrived(incoming: Incoming) -> None:
+        def arrived(incoming: IncomingPublish) -> None:
             if incoming.topic in (topic, without_dots):
                 if incoming.payload == token:
                     self._intake.dots_are_slashes = incoming.topic == without_dots
@@ -237,7 +239,7 @@ class MqttSession:
     # -- inside ----------------------------------------------------------------------------------------------------
 
     @property
-    def _incoming(self) -> Connection:
+    def _incoming(self) -> MqttConnection:
         self._check()
         assert self._consuming is not None
         return self._consuming
@@ -363,7 +365,7 @@ class MqttConnector:
             finally:
                 session.end(ConnectionLost(NAME, "the session is closed"))
 
-    async def _open_incoming(self, stack: AsyncExitStack, session: MqttSession) -> Connection:
+    async def _open_incoming(self, stack: AsyncExitStack, session: MqttSession) -> MqttConnection:
         """The consuming connection, by the newest version that the broker speaks."""
         wanted = self._settings.version
         client_id, handlers = self._settings.client_id, session.in_handlers
@@ -387,7 +389,7 @@ class MqttConnector:
         *,
         clean: bool,
         will: tuple[str, bytes] | None = None,
-    ) -> Connection:
+    ) -> MqttConnection:
         return await stack.enter_async_context(
             connected(self._settings, self._context, version, client_id, handlers, clean=clean, will=will)
         )

@@ -1,4 +1,4 @@
-"""The familiar blocking class: ``Participant(definition, role)`` with ``process``, ``send``, ``ack``, ``nack``.
+"""The familiar blocking class: ``BlockingParticipant(definition, role)`` with ``process``, ``send``, ``ack``, ``nack``.
 
 The broker is served by an event loop in a thread of its own; ``process`` runs in another, one message after the other,
 and may block. ``send`` may be called from any thread.
@@ -35,7 +35,7 @@ STOP_TIMEOUT_S = 5.0
 """How long the end waits for a ``process`` that is under way."""
 
 
-class Message:
+class BlockingMessage:
     """What ``process`` gets. ``data`` is what the JSON says, or bytes if it is none; ``buffer`` the bytes."""
 
     def __init__(self, buffer: Any, data: Any, is_json: bool, incoming: Incoming | None = None) -> None:
@@ -45,7 +45,7 @@ class Message:
         self.incoming = incoming
 
 
-class Participant:
+class BlockingParticipant:
     """Derive from it, define ``process``, hand the class or an instance to ``main`` or ``run``.
 
     On AMQP every message is settled by ``ack`` or ``nack`` (dead letter), at the latest when ``WINDOW`` later ones were
@@ -56,7 +56,7 @@ class Participant:
         self.definition = complete_definition(d, role, secrets.token_hex(4))
         self._engine: _Seated | None = None
 
-    def process(self, inport: PortName, inmsg: Message) -> None:
+    def process(self, inport: PortName, inmsg: BlockingMessage) -> None:
         """Called with every message; define it."""
         raise NotImplementedError(f"{type(self).__name__} has no method process(inport, msg)")
 
@@ -65,12 +65,12 @@ class Participant:
         if self._engine is not None:
             self._engine.send(outport, outdata)
 
-    def ack(self, msg: Message) -> None:
+    def ack(self, msg: BlockingMessage) -> None:
         """The message is dealt with; what was sent before is confirmed first."""
         if self._engine is not None:
             self._engine.settle(msg, accept=True)
 
-    def nack(self, msg: Message) -> None:
+    def nack(self, msg: BlockingMessage) -> None:
         """The message can't be dealt with: to the dead letters of its inport."""
         if self._engine is not None:
             self._engine.settle(msg, accept=False)
@@ -79,7 +79,9 @@ class Participant:
 class _Seated:
     """A participant of an engine that runs: the bridge between its thread and the loop."""
 
-    def __init__(self, participant: Participant, seated: AsyncParticipant, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, participant: BlockingParticipant, seated: AsyncParticipant, loop: asyncio.AbstractEventLoop
+    ) -> None:
         self.participant = participant
         self.seated = seated
         self._loop = loop
@@ -118,7 +120,7 @@ class _Seated:
     def _post(self, outport: str, data: Any) -> None:
         self.seated.post(outport, data).add_done_callback(lambda _: self._room.release())
 
-    def settle(self, message: Message, *, accept: bool) -> None:
+    def settle(self, message: BlockingMessage, *, accept: bool) -> None:
         """From any thread."""
         if message.incoming is not None:
             self._call(message.incoming.ack if accept else message.incoming.nack)
@@ -128,9 +130,9 @@ class _Seated:
         await self.seated.connected.wait()
         ports = {port["id"]: PortName(port) for port in self.participant.definition["inports"]}
         for name, data in iips.items():
-            await self._process(ports.get(name) or PortName({"id": name}), Message(data, data, True))
+            await self._process(ports.get(name) or PortName({"id": name}), BlockingMessage(data, data, True))
         async for incoming in self.seated:
-            message = Message(incoming.body, incoming.data, incoming.is_json, incoming)
+            message = BlockingMessage(incoming.body, incoming.data, incoming.is_json, incoming)
             async with self._turn:
                 failed = await self._process(incoming.port, message)
                 self._after(incoming, failed)
@@ -141,7 +143,7 @@ class _Seated:
             async with asyncio.timeout(STOP_TIMEOUT_S):
                 await self._turn.acquire()
 
-    async def _process(self, port: PortName, message: Message) -> bool:
+    async def _process(self, port: PortName, message: BlockingMessage) -> bool:
         """Whether it failed."""
         done: asyncio.Future[bool] = self._loop.create_future()
 
@@ -184,7 +186,7 @@ class Engine:
 
     def __init__(
         self,
-        participants: Sequence[Participant],
+        participants: Sequence[BlockingParticipant],
         broker: str,
         make_broker: MakeBroker,
         iips: Mapping[str, Any] | None = None,
@@ -252,7 +254,7 @@ class Engine:
             for number, (participant, place) in enumerate(zip(self.participants, self._brokers, strict=True)):
                 group.create_task(self._serve(participant, place), name=f"participant:{number}")
 
-    async def _serve(self, participant: Participant, broker: Broker) -> None:
+    async def _serve(self, participant: BlockingParticipant, broker: Broker) -> None:
         assert self._loop is not None
         assert self._stop is not None
         definition = participant.definition

@@ -24,7 +24,7 @@ from gateway.model.discovery import DISCOVERY_QUEUE
 from gateway.model.message import Delivery, Message, Outcome
 from gateway.participant.broker import Broker
 from gateway.participant.core.definition import PortName, announcement, complete_definition, decode, encode, seat
-from gateway.supervise import Backoff, LinkReport, keep_connected
+from gateway.supervise import Backoff, ConnectionReport, keep_connected
 from gateway.transport import Session
 
 log = logging.getLogger(__name__)
@@ -266,7 +266,7 @@ async def serve_participant(
 ) -> AsyncIterator[AsyncParticipant]:
     """A participant, connected and announced while the block runs; what was sent is flushed at its end."""
     participant = AsyncParticipant(definition, role, broker, window=window)
-    report = LinkReport(broker.transport)
+    report = ConnectionReport(broker.transport)
     problem: Exception | None = None
     async with asyncio.TaskGroup() as group:
         link = group.create_task(

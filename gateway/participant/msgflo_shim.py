@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from gateway.errors import ConfigError, GatewayError, NotFound
 from gateway.participant import gevent_shim
-from gateway.participant.blocking import Engine, Message, Participant
+from gateway.participant.blocking import BlockingMessage, BlockingParticipant, Engine
 from gateway.participant.run import Factory, main, run
 
 
@@ -21,9 +21,9 @@ def msgflo_module() -> ModuleType:
     """A module with the names of the old library that participants use."""
     module = ModuleType("msgflo", "The MsgFlo participant interface, by microflo-gateway.")
     names: dict[str, Any] = {
-        "Participant": Participant,
+        "Participant": BlockingParticipant,
         "Engine": Engine,
-        "Message": Message,
+        "Message": BlockingMessage,
         "main": main,
         "run": run,
         "msgflo": module,
@@ -95,7 +95,10 @@ def _participant_classes(module: ModuleType) -> dict[str, Factory]:
     classes = {
         name: value
         for name, value in sorted(vars(module).items())
-        if isinstance(value, type) and value is not Participant and hasattr(value, "process") and hasattr(value, "send")
+        if isinstance(value, type)
+        and value is not BlockingParticipant
+        and hasattr(value, "process")
+        and hasattr(value, "send")
     }
     own = {name: value for name, value in classes.items() if value.__module__ == module.__name__}
     return cast(dict[str, Factory], {**own, **classes})

@@ -18,8 +18,8 @@ from gateway.model.port import Direction, PortRef
 from gateway.participant.broker import Broker
 from gateway.participant.client import LONGEST_DELAY_S
 from gateway.participant.core.definition import Seat
-from gateway.participant.core.msgflo_setup import Forwarding, Joint, Wire, amqp_bindings, roles_of
-from gateway.supervise import Backoff, LinkReport, keep_connected
+from gateway.participant.core.msgflo_setup import Forwarding, Joint, QueueBinding, amqp_bindings, roles_of
+from gateway.supervise import Backoff, ConnectionReport, keep_connected
 from gateway.transport import Session
 
 log = logging.getLogger(__name__)
@@ -88,13 +88,13 @@ async def announce(broker: Broker, messages: Mapping[str, bytes], every_s: float
 async def _serve(broker: Broker, serve: Callable[[Session], Awaitable[None]], *, forever: bool) -> None:
     """On one connection, or on every connection again."""
     if forever:
-        await keep_connected(broker.connector, serve, Backoff(LONGEST_DELAY_S), LinkReport(broker.transport))
+        await keep_connected(broker.connector, serve, Backoff(LONGEST_DELAY_S), ConnectionReport(broker.transport))
         return
     async with broker.connector.connect() as session:
         await serve(session)
 
 
-class Found:
+class Discovered:
     """The participants that announced themselves, by role."""
 
     def __init__(self) -> None:
@@ -110,15 +110,15 @@ class Found:
         ports = (one.port(direction, ref.port) for one in self._by_id.values() if one.role == ref.node)
         return tuple(dict.fromkeys(port.queue for port in ports if port is not None))
 
-    def missing(self, wires: Sequence[Wire]) -> tuple[str, ...]:
+    def missing(self, wires: Sequence[QueueBinding]) -> tuple[str, ...]:
         """The roles of wires that nobody has announced yet."""
         here = {participant.role for participant in self._by_id.values()}
         return tuple(role for role in roles_of(wires) if role not in here)
 
 
-async def discover(broker: Broker, wires: Sequence[Wire], timeout_s: float) -> Found:
+async def discover(broker: Broker, wires: Sequence[QueueBinding], timeout_s: float) -> Discovered:
     """Listen until every role of the wires was heard. ``TransportDown`` names those that weren't within the time."""
-    found = Found()
+    found = Discovered()
     address = queue_address(broker, DISCOVERY_QUEUE)
     try:
         async with asyncio.timeout(timeout_s), broker.connector.connect() as session:

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from gateway.errors import ConfigError
-from gateway.participant.blocking import Engine, Participant
+from gateway.participant.blocking import BlockingParticipant, Engine
 from gateway.participant.broker import Broker
 from gateway.participant.client import WINDOW, AsyncParticipant, serve_participant
 from gateway.participant.core.definition import Seat, parse_iips
@@ -23,7 +23,7 @@ from gateway.participant.core.definition import Seat, parse_iips
 DEFAULT_BROKER = "amqp://localhost"
 """What MsgFlo's libraries and tools take when nothing is said."""
 
-Factory = Callable[[str], Participant]
+Factory = Callable[[str], BlockingParticipant]
 """A participant class, or anything else that makes a participant of a role."""
 
 
@@ -106,13 +106,13 @@ async def open_participant(
 
 
 def run(
-    participants: Participant | Sequence[Participant],
+    participants: BlockingParticipant | Sequence[BlockingParticipant],
     broker: str | None = None,
     done_cb: Callable[[], Any] | None = None,
     iips: Mapping[str, Any] | None = None,
 ) -> Engine:
     """Run participants in threads of their own, and return at once. ``Engine.stop`` ends it."""
-    everybody = [participants] if isinstance(participants, Participant) else list(participants)
+    everybody = [participants] if isinstance(participants, BlockingParticipant) else list(participants)
     engine = Engine(everybody, find_broker(broker), make_broker, iips)
     if done_cb is not None:
         engine.done_callback(done_cb)
@@ -130,7 +130,7 @@ def main(participant: Factory, role: str | None = None) -> None:
     run_until_stopped(participant(role), find_broker(), parse_iips(arguments.iips, "--iips"))
 
 
-def run_until_stopped(participant: Participant, broker: str, iips: Mapping[str, Any]) -> None:
+def run_until_stopped(participant: BlockingParticipant, broker: str, iips: Mapping[str, Any]) -> None:
     """Run, say so once connected, and end on SIGTERM or SIGINT: the message at hand is finished first."""
     definition = participant.definition
     parts = urlsplit(broker)

@@ -268,7 +268,7 @@ class Pump:
     def _do_rarely(self, effect: ev.Effect) -> None:
         """Those that not every message brings: comparing with a pattern takes as long as the rest of the two above."""
         match effect:
-            case ev.Store(token, records):
+            case ev.StoreRecords(token, records):
                 self._store.submit(records, partial(self._stored, token))
             case ev.Forget(seqs):
                 if not self._forgotten:
@@ -279,7 +279,7 @@ class Pump:
                 self._store.fetch(lane_id, after, upto, limit, partial(self._fetched, lane_id, upto))
             case ev.Bury(seq, reason, attempts):
                 self._store.bury(seq, reason, attempts)
-            case ev.Tried(seq, attempts, reason):
+            case ev.RecordAttempts(seq, attempts, reason):
                 self._store.tried(seq, attempts, reason)
             case ev.AnnounceDead():
                 log.error("edge %s: dead letter: %s", effect.binding_id, effect.reason)

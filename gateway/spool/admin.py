@@ -19,7 +19,7 @@ NAMED = 8
 """Records that are named of those with which something is wrong."""
 
 
-class Router(Protocol):
+class RunningRouter(Protocol):
     """Who has to know when records come and go under its feet: the daemon's pump."""
 
     def requeued(self, records: Sequence[SpoolRecord]) -> None:
@@ -32,10 +32,10 @@ class Router(Protocol):
         """The books."""
 
 
-class Desk:
+class SpoolAdmin:
     """``router`` is None where no daemon runs."""
 
-    def __init__(self, store: Store, router: Router | None = None) -> None:
+    def __init__(self, store: Store, router: RunningRouter | None = None) -> None:
         self._store = store
         self._router = router
 
@@ -121,9 +121,9 @@ def named(numbers: Sequence[str]) -> str:
 Handler = Callable[[dict[str, Any]], AsyncIterator[Any]]
 
 
-def handlers(router: Router, store: Store) -> dict[str, Handler]:
+def handlers(router: RunningRouter, store: Store) -> dict[str, Handler]:
     """What the daemon answers about its spool and its books, for the control server."""
-    desk = Desk(store, router)
+    desk = SpoolAdmin(store, router)
 
     async def requeue(request: dict[str, Any]) -> AsyncIterator[Any]:
         yield {"requeued": await desk.requeue(_seqs(request), str(request.get("edge", "")))}

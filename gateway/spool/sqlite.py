@@ -17,8 +17,8 @@ from gateway.errors import SpoolError, SpoolUnavailable
 from gateway.spool.core.record import SpoolRecord
 from gateway.spool.core.store import Appended, Fetched, Opening, Page, Usage
 from gateway.spool.database import Database, make_database
-from gateway.spool.write_operations import Append, Ask, Bury, Forget, Totals, Tried
-from gateway.spool.writer import Answer, Limits, Writer
+from gateway.spool.write_operations import AppendWrite, AskDatabase, AttemptsWrite, BuryWrite, ForgetWrite, Totals
+from gateway.spool.writer import Answer, SpoolLimits, Writer
 
 T = TypeVar("T")
 
@@ -36,7 +36,7 @@ class SqliteStore:
         self._path = path
         self._loop = asyncio.get_running_loop()
         self._opening, totals = _open(path)
-        limits = Limits(max_bytes, max_dead_bytes or max_bytes // DEAD_SHARE, disk_reserve_bytes)
+        limits = SpoolLimits(max_bytes, max_dead_bytes or max_bytes // DEAD_SHARE, disk_reserve_bytes)
         self._writer = Writer(path, limits, totals, self._tell)
 
     def _tell(self, answers: Sequence[Answer]) -> None:
@@ -48,7 +48,7 @@ class SqliteStore:
 
     def submit(self, records: Sequence[SpoolRecord], done: Appended) -> None:
         """Commit and sync all or none; then call ``done`` on the loop."""
-        self._writer.put(Append(records, done))
+        self._writer.put(AppendWrite(records, done))
 
     async def append(self, records: Sequence[SpoolRecord]) -> list[int]:
         """The same for who waits: their numbers. Raises ``SpoolFull`` or ``SpoolUnavailable``."""
@@ -62,19 +62,19 @@ class SqliteStore:
 
     def fetch(self, binding_id: str, after: int, upto: int, limit: int, done: Fetched) -> None:
         """The first records of a binding with ``after < seq <= upto`` that wait."""
-        self._writer.put(Ask(lambda database: Page(*database.waiting(binding_id, after, upto, limit)), done))
+        self._writer.put(AskDatabase(lambda database: Page(*database.waiting(binding_id, after, upto, limit)), done))
 
     def forget(self, seqs: Sequence[int]) -> None:
         """Their targets have them. Written a little later, with others."""
-        self._writer.put(Forget(seqs))
+        self._writer.put(ForgetWrite(seqs))
 
     def bury(self, seq: int, reason: str, attempts: int = 0) -> None:
         """Mark a record dead."""
-        self._writer.put(Bury(seq, reason, attempts))
+        self._writer.put(BuryWrite(seq, reason, attempts))
 
     def tried(self, seq: int, attempts: int, reason: str) -> None:
         """Note what became of an attempt. Written a little later, with others."""
-        self._writer.put(Tried(seq, attempts, reason))
+        self._writer.put(AttemptsWrite(seq, attempts, reason))
 
     async def opening(self) -> Opening:
         """What the file held when it was opened."""
@@ -113,7 +113,7 @@ class SqliteStore:
         def done(answer: T | SpoolError) -> None:
             _resolve(result, answer)
 
-        self._writer.put(Ask(question, done))
+        self._writer.put(AskDatabase(question, done))
         return await result
 
     def usage(self) -> Usage:

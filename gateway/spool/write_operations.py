@@ -12,7 +12,7 @@ from gateway.spool.database import Database
 
 
 @dataclass(slots=True)
-class Append:
+class AppendWrite:
     """Commit these, all or none."""
 
     records: Sequence[SpoolRecord]
@@ -20,14 +20,14 @@ class Append:
 
 
 @dataclass(slots=True)
-class Forget:
+class ForgetWrite:
     """Their targets have them."""
 
     seqs: Sequence[int]
 
 
 @dataclass(slots=True)
-class Bury:
+class BuryWrite:
     """Mark it dead."""
 
     seq: int
@@ -36,7 +36,7 @@ class Bury:
 
 
 @dataclass(slots=True)
-class Tried:
+class AttemptsWrite:
     """So often it was refused by now."""
 
     seq: int
@@ -45,15 +45,15 @@ class Tried:
 
 
 @dataclass(slots=True)
-class Ask:
+class AskDatabase:
     """Something else to do with the file, after the commit."""
 
     question: Callable[[Database], Any]
     done: Callable[[Any], None]
 
 
-Operation: TypeAlias = Append | Forget | Bury | Tried | Ask
-TIDYING = Forget | Bury | Tried
+Operation: TypeAlias = AppendWrite | ForgetWrite | BuryWrite | AttemptsWrite | AskDatabase
+TIDYING = ForgetWrite | BuryWrite | AttemptsWrite
 """What nobody waits for: where it can't be written, it is tried again."""
 
 

@@ -17,7 +17,16 @@ from gateway.errors import SpoolError, SpoolFull, SpoolUnavailable
 from gateway.spool.core.record import SpoolRecord, again
 from gateway.spool.core.store import Usage
 from gateway.spool.database import Database
-from gateway.spool.write_operations import TIDYING, Append, Ask, Bury, Forget, Operation, Totals, Tried
+from gateway.spool.write_operations import (
+    TIDYING,
+    AppendWrite,
+    AskDatabase,
+    AttemptsWrite,
+    BuryWrite,
+    ForgetWrite,
+    Operation,
+    Totals,
+)
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +45,7 @@ Answer: TypeAlias = tuple[Callable[[Any], None], Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class SpoolLimits:
     """Bytes: of all records, of the dead ones among them, and what is left free on the disk for others."""
 
     max_bytes: int
@@ -47,7 +56,9 @@ class Limits:
 class Writer:
     """Everything but ``put``, ``usage`` and ``close`` happens in its thread. ``tell`` is called there with the answers."""
 
-    def __init__(self, path: Path, limits: Limits, totals: Totals, tell: Callable[[Sequence[Answer]], None]) -> None:
+    def __init__(
+        self, path: Path, limits: SpoolLimits, totals: Totals, tell: Callable[[Sequence[Answer]], None]
+    ) -> None:
         self._path = path
         self._limits = limits
         self._totals = totals
@@ -87,7 +98,7 @@ class Writer:
                     database = self._probe(database)
             except Exception as exc:
                 log.exception("spool: the writer failed")
-                self._answer([(one.done, _bug(exc)) for one in batch if isinstance(one, Append | Ask)])
+                self._answer([(one.done, _bug(exc)) for one in batch if isinstance(one, AppendWrite | AskDatabase)])
         if database is not None:
             database.close()
 
@@ -97,7 +108,7 @@ class Writer:
             database = database or Database(self._path)
             began = time.monotonic()
             answers = self._commit(database, batch)
-            if any(not isinstance(operation, Ask) for operation in batch):
+            if any(not isinstance(operation, AskDatabase) for operation in batch):
                 self._report(time.monotonic() - began, "")
             self._answer(answers + _ask_all(database, batch))
         except SpoolFull as full:
@@ -131,7 +142,7 @@ class Writer:
             if operation is None:
                 return batch, True
             batch.append(operation)
-            urgent = urgent or isinstance(operation, Append | Ask)
+            urgent = urgent or isinstance(operation, AppendWrite | AskDatabase)
         return batch, False
 
     def _probe(self, database: Database | None) -> Database | None:
@@ -151,8 +162,8 @@ class Writer:
 
     def _commit(self, database: Database, batch: Sequence[Operation]) -> list[Answer]:
         """All of the batch, or nothing of it. What takes records out goes first: room is made before it is used."""
-        appends = [operation for operation in batch if isinstance(operation, Append)]
-        if not appends and all(isinstance(operation, Ask) for operation in batch):
+        appends = [operation for operation in batch if isinstance(operation, AppendWrite)]
+        if not appends and all(isinstance(operation, AskDatabase) for operation in batch):
             return []
         totals = replace(self._totals)
         answers: list[Answer] = []
@@ -223,9 +234,9 @@ class Writer:
         except SpoolError as problem:  # the disk is so full that it can't even be tidied up
             for operation in tidying:
                 self._operations.put(operation)
-            return [(one.done, problem) for one in batch if isinstance(one, Append)]
+            return [(one.done, problem) for one in batch if isinstance(one, AppendWrite)]
         for operation in batch:
-            if isinstance(operation, Append):
+            if isinstance(operation, AppendWrite):
                 try:
                     answers += self._commit(database, (operation,))
                 except SpoolError as problem:
@@ -238,7 +249,7 @@ class Writer:
         for operation in batch:
             if isinstance(operation, TIDYING):
                 self._operations.put(operation)
-        self._answer([(one.done, problem) for one in batch if isinstance(one, Append | Ask)])
+        self._answer([(one.done, problem) for one in batch if isinstance(one, AppendWrite | AskDatabase)])
         time.sleep(BROKEN_PAUSE_S)  # in the writer's own thread: a broken disk is not asked without end
 
     def _complain(self, problem: SpoolError) -> None:
@@ -252,7 +263,7 @@ class Writer:
             self._tell(answers)
 
     def again(self, database: Database, seqs: Sequence[int]) -> list[SpoolRecord]:
-        """Another try for these dead ones, each as a new record at the end. To be called by a question (``Ask``)."""
+        """Another try for these dead ones, each as a new record at the end. To be called by a question (``AskDatabase``)."""
         totals = replace(self._totals)
         made: list[SpoolRecord] = []
         with database.transaction():
@@ -291,11 +302,11 @@ def _tidy_up(database: Database, totals: Totals, batch: Sequence[Operation]) -> 
     gone: list[int] = []
     for operation in batch:
         match operation:
-            case Forget(seqs):
+            case ForgetWrite(seqs):
                 gone.extend(seqs)
-            case Tried(seq, attempts, reason):
+            case AttemptsWrite(seq, attempts, reason):
                 database.note_attempts(seq, attempts, reason)
-            case Bury(seq, reason, attempts):
+            case BuryWrite(seq, reason, attempts):
                 if size := database.mark_dead(seq, reason, attempts):
                     totals.count(-1, size, dead=False)
                     totals.count(1, size, dead=True)
@@ -306,7 +317,7 @@ def _tidy_up(database: Database, totals: Totals, batch: Sequence[Operation]) -> 
 def _ask_all(database: Database, batch: Sequence[Operation]) -> list[Answer]:
     answers: list[Answer] = []
     for operation in batch:
-        if isinstance(operation, Ask):
+        if isinstance(operation, AskDatabase):
             try:
                 answers.append((operation.done, operation.question(database)))
             except SpoolError as problem:

@@ -36,7 +36,7 @@ from gateway.fbp.runtime.backend import (
     RuntimeInfo,
     Source,
 )
-from gateway.fbp.runtime.subscribers import Listeners, Watches
+from gateway.fbp.runtime.subscribers import Listeners, Subscribers
 from gateway.fbp.text.formats import render_graph
 from gateway.model.component import Component, ComponentLibrary
 from gateway.model.difference import difference
@@ -154,7 +154,7 @@ class BoardRuntime:
         self._graph_id = ""
         self._trial: _Trial | None = None
         self._listeners = Listeners()
-        self._watches = Watches()
+        self._watches = Subscribers()
         self._editing = asyncio.Lock()
         self._since = time.time()
         handle.on_packet(self._heard)

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import msgspec
 import pytest
 
-from gateway.serial_link.records.devices_json import DeviceFile
+from gateway.serial_link.records.devices_json import DevicesFile
 from tests.support.badline import BadLine
 from tests.support.clients import AmqpParticipant, MqttParticipant
 from tests.support.gateway import Gateway, gateway_with, pair_thermometer, simulated_board, until
@@ -69,7 +69,7 @@ def test_a_hundred_boards_that_are_not_plugged_in_are_no_reason_to_start_later(t
     with gateway_with(tmp_path / "gateway", '[mqtt]\nurl = "mqtt://127.0.0.1:1"\n') as gateway:
         with simulated_board(tmp_path) as board:
             pair_thermometer(gateway, board)
-        registry = DeviceFile(gateway.state / "devices.json")
+        registry = DevicesFile(gateway.state / "devices.json")
         (record,) = registry.load()
         many = [
             msgspec.structs.replace(record, id=f"b{n}", role=f"attic{n}", path=f"{record.path}{n}") for n in range(100)

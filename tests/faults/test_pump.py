@@ -17,7 +17,7 @@ from gateway.memory.transport import MemoryBroker, MemoryConnector
 from gateway.model.address import Address
 from gateway.model.binding import Binding, Contract, DeliveryMode, OverflowPolicy
 from gateway.model.message import Delivery, Message
-from gateway.routing.core.binding_queue import Lane
+from gateway.routing.core.binding_queue import BindingQueue
 from gateway.routing.core.router import Router
 from gateway.routing.core.table import RouteTable
 from gateway.routing.pump import CREDIT, Pump
@@ -337,10 +337,10 @@ async def serve_for_good(house: House) -> None:
 async def test_a_bug_in_the_router_ends_the_pump_and_not_a_session(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(lane: Lane, size: int, window: int, now: float) -> bool:
+    def broken(lane: BindingQueue, size: int, window: int, now: float) -> bool:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(Lane, "is_clear", broken)
+    monkeypatch.setattr(BindingQueue, "is_clear", broken)
     house = House(tmp_path)
     house.offer("shed:out", 0, 1)
     with pytest.raises(ExceptionGroup) as caught:

@@ -14,7 +14,7 @@ from gateway.model.port import PortRef
 from gateway.serial_link.description.self_description import DescriptionReader, SelfDescription
 from gateway.serial_link.protocol.codec import command, send_packet
 from gateway.serial_link.protocol.commandformat import CommandKind, DebugPoint
-from gateway.serial_link.protocol.link_events import DebugReported, Replied, RequestFailed
+from gateway.serial_link.protocol.link_events import DebugReported, LinkRequestFailed, Replied
 from tests.support.anyboard import AnyBoard, running
 from tests.support.firmware import EXAMPLES, HostEnd, host_end, library, thermometer
 
@@ -75,7 +75,7 @@ def test_its_own_graph_runs_from_the_start_without_a_word(thermometer_board: Any
         assert host.good(command(CommandKind.GET_NETWORK_STATUS))["running"] == 1
         subscribe(host, 2, 0)
         host.wait_packets(1)
-        assert not [event for event in host.events if isinstance(event, RequestFailed | DebugReported)]
+        assert not [event for event in host.events if isinstance(event, LinkRequestFailed | DebugReported)]
 
 
 def test_after_an_upload_the_graph_is_not_its_own_any_more(thermometer_board: AnyBoard) -> None:
@@ -119,7 +119,7 @@ def test_stock_firmware_is_asked_without_harm(tmp_path: Path) -> None:
     with running("simulator", tmp_path) as board, host_end(board.link) as host:
         host.open()
         asked = host.request(command(CommandKind.DESCRIBE, offset_low=0, offset_high=0))
-        assert isinstance(asked, RequestFailed)
+        assert isinstance(asked, LinkRequestFailed)
         assert asked.code == DebugPoint.PARSER_UNKNOWN_COMMAND
         host.upload(load_graph(GRAPH))
         host.wait_packets(1)
@@ -273,7 +273,7 @@ def test_a_board_without_credit_says_so_when_it_can_take_no_more(extended_board:
             taken += 1
             assert taken < 100
         refusal = host.events[-1]
-        assert isinstance(refusal, RequestFailed)
+        assert isinstance(refusal, LinkRequestFailed)
         assert refusal.code == DebugPoint.QUEUE_FULL
         grant(host, 1000)
         assert host.wait_packets(taken) == integers(taken)

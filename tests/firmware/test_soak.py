@@ -15,7 +15,7 @@ from gateway.serial_link.protocol.codec import W10, command, send_packet
 from gateway.serial_link.protocol.commandformat import CommandKind
 from gateway.serial_link.protocol.credit import CreditLimits
 from gateway.serial_link.protocol.extensions import CHECKSUM_BYTES, WANTED, count_page, extend, read_counts
-from gateway.serial_link.protocol.link_events import Desynced, PacketSent, RequestFailed
+from gateway.serial_link.protocol.link_events import Desynced, LinkRequestFailed, PacketSent
 from tests.support.anyboard import AnyBoard
 from tests.support.firmware import HostEnd, host_end
 
@@ -71,7 +71,7 @@ class Soak:
     def take(self) -> None:
         """Sort what came."""
         for event in self.host.events:
-            assert not isinstance(event, Desynced | RequestFailed), event
+            assert not isinstance(event, Desynced | LinkRequestFailed), event
             if isinstance(event, PacketSent):
                 assert event.packet is not None
                 (self.counts if event.node == COUNT else self.echoes).append(int(event.packet.value or 0))

@@ -17,7 +17,7 @@ from gateway.errors import DeliveryDeferred, TransportDown
 from gateway.model.address import amqp_exchange, amqp_queue, mqtt
 from gateway.model.binding import Binding
 from gateway.model.message import Message, Outcome
-from gateway.supervise import Backoff, LinkReport, keep_connected
+from gateway.supervise import Backoff, ConnectionReport, keep_connected
 from tests.support.rabbitmq import RabbitMQCluster
 
 log = logging.getLogger(__name__)
@@ -93,7 +93,9 @@ async def run_under_load(cluster: RabbitMQCluster, name: str, fault: Callable[[B
     bridge = Bridge(AmqpConnector(settings), Binding("e", amqp_exchange(f"{name}OUT"), mqtt("x"), intake=intake))
     stop = asyncio.Event()
     async with asyncio.TaskGroup() as group:
-        serving = group.create_task(keep_connected(bridge.connector, bridge.serve, Backoff(2.0), LinkReport("amqp")))  # type: ignore[arg-type]
+        serving = group.create_task(
+            keep_connected(bridge.connector, bridge.serve, Backoff(2.0), ConnectionReport("amqp"))  # type: ignore[arg-type]
+        )
         group.create_task(load(bridge, stop))
         await until(lambda: len(bridge.taken) > PER_SECOND)
         await fault(bridge)

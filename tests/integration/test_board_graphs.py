@@ -14,10 +14,10 @@ import msgspec
 import pytest
 
 from gateway.errors import (
+    BoardRefused,
     ConnectFailed,
     ConnectionLost,
     DeliveryDeferred,
-    DeviceRefused,
     GatewayError,
     GraphError,
     NotFound,
@@ -27,12 +27,12 @@ from gateway.fbp.text.language import parse
 from gateway.model.address import serial
 from gateway.model.graph import Graph, Json
 from gateway.model.message import Message
-from gateway.model.participant import DeviceState
+from gateway.model.participant import BoardState
 from gateway.model.port import PortRef
 from gateway.serial_link.connected.board_session import BoardSession
 from gateway.serial_link.connected.connector import BoardConnector
 from gateway.serial_link.paired.boards import Boards
-from gateway.serial_link.paired.graph_store import BoardGraphs
+from gateway.serial_link.paired.graph_store import BoardGraphStore
 from gateway.serial_link.paired.pairing import PairRequest, Text
 from gateway.serial_link.protocol.codec import W8_04, W8_06, W10, Command, Wire
 from gateway.serial_link.protocol.commandformat import CommandKind
@@ -63,7 +63,7 @@ class Bench:
 
     board: SimulatedBoard
     registry: Registry
-    graphs: BoardGraphs
+    graphs: BoardGraphStore
     connector: BoardConnector
     state_dir: Path
 
@@ -124,7 +124,7 @@ async def bench(
         )
         (record,) = registry.boards.records()
         connector = registry.boards.connector(record.id)
-        yield Bench(board, registry, BoardGraphs(registry.boards), connector, tmp_path / "state")
+        yield Bench(board, registry, BoardGraphStore(registry.boards), connector, tmp_path / "state")
 
 
 WIRES = pytest.mark.parametrize("wire", [W10, W8_06, W8_04], ids=lambda wire: wire.name)
@@ -155,7 +155,7 @@ async def test_a_refused_upload_leaves_the_graph_before_running_and_kept(tmp_pat
         assert it.kinds() == ["Forward"]
         assert await it.echoes(session, 7) == 7
         assert it.stored() == it.boards.profile(it.id).graph == parse(LOOP_GRAPH, "")
-        assert it.boards.status()[0]["state"] == DeviceState.RUNNING
+        assert it.boards.status()[0]["state"] == BoardState.RUNNING
 
 
 async def test_what_no_board_could_run_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ async def test_a_board_that_falls_silent_at_the_end_of_an_edit_gets_its_own_grap
         session._graph.inspect = silent  # type: ignore[method-assign]
         with pytest.raises(ConnectionLost):
             await it.graphs.edit(it.id, parse(TWO, ""))
-        await soon(lambda: it.kinds() == ["Forward"] and it.boards.status()[0]["state"] == DeviceState.RUNNING)
+        await soon(lambda: it.kinds() == ["Forward"] and it.boards.status()[0]["state"] == BoardState.RUNNING)
         assert await it.echoes(session, 7) == 7
         assert it.stored() == parse(LOOP_GRAPH, "")
 
@@ -442,7 +442,7 @@ async def test_ports_that_an_edit_exports_or_takes_back_are_the_board_s_at_once(
 async def test_a_refused_edit_is_taken_back_and_what_was_sent_first_too(tmp_path: Path, wire: Wire) -> None:
     async with bench(tmp_path, wire=wire) as it, it.connector.connect() as session:
         wrong = "INPORT=echo.IN:in\nOUTPORT=not.OUT:out\necho(Forward) OUT -> IN not(InvertBoolean)\nghost(Ghost)\n"
-        with pytest.raises(DeviceRefused):
+        with pytest.raises(BoardRefused):
             await it.graphs.edit(it.id, parse(wrong, ""))
         assert it.kinds() == ["Forward"]
         assert await it.echoes(session, 5) == 5
@@ -455,7 +455,7 @@ async def test_ports_keep_their_scale_when_the_edit_that_took_them_back_is_refus
     async with bench(tmp_path) as it:
         await it.boards.set("attic", "out.scale", "0.5")
         async with it.connector.connect() as session:
-            with pytest.raises(DeviceRefused):
+            with pytest.raises(BoardRefused):
                 await it.graphs.edit(it.id, parse("INPORT=echo.IN:in\necho(Forward)\nghost(Ghost)\n", ""))
             assert await it.echoes(session, 7) == 3.5
 
@@ -527,7 +527,7 @@ async def test_a_stopped_network_stays_so_until_it_is_started_from_its_beginning
         seen = it.counters["readings"]
         it.board.request(["noise", "ffffffffffffffffffffffffff"])
         await soon(lambda: it.counters["uploads"] == 2)
-        await soon(lambda: it.boards.status()[0]["state"] == DeviceState.RUNNING)
+        await soon(lambda: it.boards.status()[0]["state"] == BoardState.RUNNING)
         await it.graphs.edit(it.id, parse(FAST_GRAPH + "sensor OUT -> IN copy(Forward)\n", ""))
         assert not network_of(it.board).running
         assert it.counters["readings"] <= seen + 2
@@ -548,7 +548,7 @@ async def test_a_graph_on_trial_is_not_kept_and_the_own_one_comes_back(tmp_path:
         await it.graphs.try_out(it.id, parse(INVERTED, ""))
         it.graphs.give_back(it.id)
         it.board.request(["noise", "ff" * 13])  # at the worst moment
-        await soon(lambda: it.kinds() == ["Forward"] and it.boards.status()[0]["state"] == DeviceState.RUNNING)
+        await soon(lambda: it.kinds() == ["Forward"] and it.boards.status()[0]["state"] == BoardState.RUNNING)
         assert it.stored() == parse(LOOP_GRAPH, "")
 
 

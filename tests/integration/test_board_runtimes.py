@@ -18,7 +18,7 @@ from gateway.fbp.runtime.access import Access
 from gateway.fbp.text.language import parse
 from gateway.model.edits import AddNode
 from gateway.model.graph import Node
-from gateway.serial_link.paired.graph_store import BoardGraphs
+from gateway.serial_link.paired.graph_store import BoardGraphStore
 from gateway.serial_link.paired.pairing import PairRequest, Text
 from gateway.web.server import WebServer
 from tests.support.boards import COMPONENTS, LOOP_GRAPH, Registry, request, simulated
@@ -32,7 +32,7 @@ async def test_the_editors_of_a_board_that_is_unpaired_are_sent_away(
     registry = Registry(tmp_path / "state")
     async with simulated(tmp_path / "tty"):
         await registry.boards.pair(request(tmp_path / "tty", LOOP_GRAPH))
-    runtimes = BoardRuntimes(registry.boards, BoardGraphs(registry.boards))
+    runtimes = BoardRuntimes(registry.boards, BoardGraphStore(registry.boards))
     server = WebServer("127.0.0.1:0", Access(), runtimes.runtime, dict)
     async with server.listening(), aiohttp.ClientSession() as http:
         address = f"http://127.0.0.1:{server.port}/devices/attic"
@@ -53,7 +53,7 @@ async def test_the_editors_of_a_board_that_is_unpaired_are_sent_away(
 
 async def test_an_edit_of_a_graph_that_was_replaced_meanwhile_changes_nothing(tmp_path: Path) -> None:
     registry = Registry(tmp_path / "state")
-    graphs = BoardGraphs(registry.boards)
+    graphs = BoardGraphStore(registry.boards)
     other = "INPORT=first.IN:in\nfirst(Forward) OUT -> IN second(Forward)\n"
     async with simulated(tmp_path / "tty"):
         paired = await registry.boards.pair(request(tmp_path / "tty", LOOP_GRAPH))
@@ -72,7 +72,7 @@ async def test_an_edit_of_a_graph_that_was_replaced_meanwhile_changes_nothing(tm
 @asynccontextmanager
 async def editor(registry: Registry) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
     """An FBP client of the board ``attic``, as the daemon has its parts together."""
-    runtimes = BoardRuntimes(registry.boards, BoardGraphs(registry.boards))
+    runtimes = BoardRuntimes(registry.boards, BoardGraphStore(registry.boards))
     registry.on_change = runtimes.changed
     server = WebServer("127.0.0.1:0", Access(), runtimes.runtime, dict)
     async with (

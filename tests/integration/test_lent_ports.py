@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import PortBusy
-from gateway.serial_link.ports.port_locks import LentPorts
+from gateway.serial_link.ports.port_locks import PortLocks
 from tests.support.boards import Registry, request, simulated
 from tests.support.gateway import EXAMPLES, Gateway, Process, gateway_with, pair_thermometer, simulated_board, until
 
@@ -97,7 +97,7 @@ async def test_a_port_on_which_a_board_is_being_paired_is_not_lent(tmp_path: Pat
 def test_a_loan_goes_by_the_port_whatever_its_name(tmp_path: Path) -> None:
     (tmp_path / "ttyACM0").touch()
     (tmp_path / "by-id").symlink_to(tmp_path / "ttyACM0")
-    lent = LentPorts(tmp_path / "lent")
+    lent = PortLocks(tmp_path / "lent")
     with lent.lend(str(tmp_path / "by-id"), "somebody"):
         with pytest.raises(PortBusy, match="ttyACM0: is lent to somebody"):
             lent.check(str(tmp_path / "ttyACM0"))
@@ -107,5 +107,5 @@ def test_a_loan_goes_by_the_port_whatever_its_name(tmp_path: Path) -> None:
 
 def test_where_no_lock_can_be_kept_a_port_is_lent_without(tmp_path: Path) -> None:
     (tmp_path / "lent").touch()
-    with LentPorts(tmp_path / "lent").lend("/dev/ttyACM0", "somebody"):
+    with PortLocks(tmp_path / "lent").lend("/dev/ttyACM0", "somebody"):
         pass

@@ -28,7 +28,7 @@ from gateway.errors import (
 from gateway.serial_link.paired.pairing import PairRequest, Text
 from gateway.serial_link.ports.tty import UNPLUGGED, PortOptions, open_serial
 from gateway.serial_link.protocol.codec import W8_04, W8_06, W10, Wire
-from gateway.serial_link.records.devices_json import DeviceFile
+from gateway.serial_link.records.devices_json import DevicesFile
 from gateway.serial_link.records.profile import PortMeaning
 from tests.support.boards import COMPONENTS, FAST_GRAPH, GRAPH, LOOP_GRAPH, Registry, network_of, request, simulated
 
@@ -300,11 +300,11 @@ async def test_changing_a_board_is_kept(tmp_path: Path) -> None:
     await registry.boards.rename("attic", "cellar")
     await registry.boards.set("cellar", "keep_running", "true")
     await registry.boards.set("cellar", "boot_wait_s", "3.5")
-    (record,) = DeviceFile(tmp_path / "state" / "devices.json").load()
+    (record,) = DevicesFile(tmp_path / "state" / "devices.json").load()
     assert (record.id, record.role, record.keep_running, record.boot_wait_s) == (paired["id"], "cellar", True, 3.5)
     assert registry.boards.participants()[0].outports[0].queue == "cellar/temp"
     with pytest.raises(GatewayError, match="there is no such setting"):
         await registry.boards.set("cellar", "colour", "red")
     await registry.boards.unpair("cellar")
-    assert DeviceFile(tmp_path / "state" / "devices.json").load() == ()
+    assert DevicesFile(tmp_path / "state" / "devices.json").load() == ()
     assert not (tmp_path / "state" / "boards" / paired["id"]).exists()

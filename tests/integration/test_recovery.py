@@ -14,7 +14,7 @@ from pytest_mock import MockerFixture
 
 from gateway.config.schema import SerialSection
 from gateway.errors import TransportDown
-from gateway.model.participant import DeviceState
+from gateway.model.participant import BoardState
 from gateway.serial_link.connected.connector import BoardConnector
 from gateway.serial_link.paired.boards import Boards
 from gateway.simulator.pty import SimulatedBoard
@@ -84,7 +84,7 @@ async def test_a_board_that_stays_silent_has_its_usb_device_authorised_anew_in_i
         assert (it.entry["counters"]["usb_reauthorisations"], it.entry["counters"]["dtr_resets"]) == (1, 0)
         it.board.request(["resume"])
         async with it.connector.connect():
-            assert it.entry["state"] == DeviceState.RUNNING
+            assert it.entry["state"] == BoardState.RUNNING
 
 
 async def test_what_was_said_of_a_board_comes_before_what_is_configured(tmp_path: Path) -> None:

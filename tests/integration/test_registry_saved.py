@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from pytest_mock import MockerFixture
 
-from gateway.serial_link.records.devices_json import DeviceFile, DeviceRecord
+from gateway.serial_link.records.devices_json import BoardRecord, DevicesFile
 from tests.support.boards import Registry, request, simulated
 from tests.support.wait import soon
 
@@ -52,8 +52,8 @@ def disk(registry: Registry, mocker: MockerFixture) -> Iterator[SlowDisk]:
     disk.go_on()
 
 
-def saved(tmp_path: Path) -> tuple[DeviceRecord, ...]:
-    return DeviceFile(tmp_path / "state" / "devices.json").load()
+def saved(tmp_path: Path) -> tuple[BoardRecord, ...]:
+    return DevicesFile(tmp_path / "state" / "devices.json").load()
 
 
 async def test_a_change_is_on_the_disk_before_it_is_so_and_holds_up_nobody(

@@ -15,12 +15,12 @@ import pytest
 from gateway.config.schema import SerialSection
 from gateway.model.address import serial
 from gateway.model.message import Message
-from gateway.model.participant import DeviceState
+from gateway.model.participant import BoardState
 from gateway.serial_link.paired.boards import Boards
 from gateway.serial_link.ports.core.identity import PortFacts
 from gateway.serial_link.ports.hotplug import Ports
 from gateway.simulator.pty import SimulatedBoard
-from gateway.supervise import Backoff, LinkReport, keep_connected
+from gateway.supervise import Backoff, ConnectionReport, keep_connected
 from gateway.transport import Session
 from tests.support.boards import board_maker, request
 
@@ -86,11 +86,11 @@ class Gateway:
                 raise AssertionError(delivery)
 
         connector = self.boards.connector(board_id)
-        await keep_connected(connector, serve, Backoff(5.0), LinkReport(connector.name))
+        await keep_connected(connector, serve, Backoff(5.0), ConnectionReport(connector.name))
 
     def is_running(self, board_id: str) -> bool:
         entry = next(entry for entry in self.boards.status() if entry["id"] == board_id)
-        return bool(entry["state"] == DeviceState.RUNNING) and board_id in self.sessions
+        return bool(entry["state"] == BoardState.RUNNING) and board_id in self.sessions
 
 
 async def prove_identity(gateway: Gateway, ids: dict[str, str], number: int) -> None:

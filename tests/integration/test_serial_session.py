@@ -15,7 +15,7 @@ from gateway.errors import ConfigError, ConnectionLost, DeliveryDeferred, Delive
 from gateway.model.address import Address, serial
 from gateway.model.binding import Binding, Contract, OverflowPolicy
 from gateway.model.message import Delivery, Message, Outcome
-from gateway.model.participant import DeviceState
+from gateway.model.participant import BoardState
 from gateway.serial_link.connected import connector
 from gateway.serial_link.connected.board_session import BoardSession
 from gateway.serial_link.connected.connector import BoardConnector
@@ -92,7 +92,7 @@ async def test_readings_arrive_in_the_unit_of_the_port(tmp_path: Path) -> None:
     prefix, _, first = one.message.id.rpartition("-")
     assert two.message.id == f"{prefix}-{int(first) + 1}"
     assert prefix.startswith(f"{it.connector.record.id}-")
-    assert it.state == DeviceState.BACKING_OFF
+    assert it.state == BoardState.BACKING_OFF
 
 
 async def test_ids_of_two_connections_never_meet(tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ async def test_unplugging_ends_deliveries_and_closes_the_port_at_once(tmp_path: 
                 await take(session, 1)
                 it.board.request(["unplug"])
                 await take(session, 1000)
-        assert it.state == DeviceState.BACKING_OFF
+        assert it.state == BoardState.BACKING_OFF
 
 
 async def test_an_absent_board_is_waited_for_and_taken_up_as_soon_as_the_kernel_tells_of_it(
@@ -215,7 +215,7 @@ async def test_an_absent_board_is_waited_for_and_taken_up_as_soon_as_the_kernel_
                 await take(session, 1)
 
         waiting = asyncio.ensure_future(back())
-        await until(lambda: it.state == DeviceState.ABSENT)
+        await until(lambda: it.state == BoardState.ABSENT)
         it.board.request(["plug"])
         await asyncio.wait_for(waiting, WAIT_S)
 
@@ -237,7 +237,7 @@ async def test_a_managed_board_is_uploaded_again_after_lost_alignment(tmp_path: 
         await take(session, 1)
         it.board.request(["noise", "ffffffffffffffffffffffffff"])
         await until(lambda: it.counters["uploads"] == 2)
-        await until(lambda: it.state == DeviceState.RUNNING)
+        await until(lambda: it.state == BoardState.RUNNING)
         await take(session, 2)
     assert it.counters["handshakes"] == 1
     assert it.registry.restarted == [it.connector.record.id] * 2
@@ -264,7 +264,7 @@ async def test_a_watched_board_is_only_subscribed_again(tmp_path: Path) -> None:
         await take(session, 1)
         it.board.request(["noise", "ff"])
         await until(lambda: it.counters["handshakes"] == 1)
-        await until(lambda: it.state == DeviceState.RUNNING)
+        await until(lambda: it.state == BoardState.RUNNING)
         await take(session, 2)
         assert network_of(it.board) is network
     assert it.counters["uploads"] == 0
@@ -290,10 +290,10 @@ async def test_a_silent_board_is_given_up_in_time(tmp_path: Path) -> None:
         with pytest.raises(TransportDown):
             async with asyncio.timeout(WAIT_S), it.connector.connect():
                 pass
-        assert it.state == DeviceState.BACKING_OFF
+        assert it.state == BoardState.BACKING_OFF
         it.board.request(["resume"])
         async with it.connector.connect():
-            assert it.state == DeviceState.RUNNING
+            assert it.state == BoardState.RUNNING
 
 
 async def test_every_failed_attempt_is_counted_and_an_answer_ends_the_episode(tmp_path: Path) -> None:
@@ -324,7 +324,7 @@ async def test_pairing_again_takes_the_port_from_the_running_connection(tmp_path
                 ended.set()
 
         serving = asyncio.ensure_future(serve())
-        await until(lambda: it.state == DeviceState.RUNNING)
+        await until(lambda: it.state == BoardState.RUNNING)
         again = await it.registry.boards.pair(request(tmp_path / "tty", LOOP_GRAPH, role=""))
         assert ended.is_set()
         await serving
@@ -347,7 +347,7 @@ async def test_cancelling_at_any_moment_closes_the_port(tmp_path: Path) -> None:
             serving.cancel()
             await asyncio.gather(serving, return_exceptions=True)
         async with it.connector.connect():
-            assert it.state == DeviceState.RUNNING
+            assert it.state == BoardState.RUNNING
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "changed"])

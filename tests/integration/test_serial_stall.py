@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from gateway.serial_link.connected.link_driver import Conversation
-from gateway.serial_link.connected.probe import Detection
+from gateway.serial_link.connected.link_driver import LinkDriver
+from gateway.serial_link.connected.probe import Probe
 from gateway.serial_link.ports.tty import OnBytes, OnLost, Port, PortOptions, TtyPort, open_serial
 from gateway.serial_link.protocol.codec import W8_04, W8_06, W10, Wire, command
 from gateway.serial_link.protocol.commandformat import CommandKind
 from gateway.serial_link.protocol.link import Link
 from gateway.serial_link.protocol.link_events import LinkOptions
-from gateway.serial_link.protocol.wire_detector import Detector, Found
+from gateway.serial_link.protocol.wire_detector import DetectedWire, WireDetector
 from tests.support.boards import simulated
 
 WAIT_S = 60.0
@@ -108,7 +108,7 @@ def test_an_answer_that_came_while_we_stood_still_is_no_silence(
     async def talk() -> None:
         port = StallingPort(await open_serial(str(tmp_path / "tty"), PortOptions()), W10)
         link = Link(W10, LinkOptions(open_tries=int(WAIT_S / LinkOptions().open_step_s)))
-        conversation = Conversation(port, link, "board")
+        conversation = LinkDriver(port, link, "board")
         try:
             await conversation.open()
             for kind in (CommandKind.PING, CommandKind.CLEAR_NODES):
@@ -130,10 +130,10 @@ def test_a_board_is_not_taken_for_an_older_one_because_we_stood_still(
         port = StallingPort(await open_serial(str(tmp_path / "tty"), PortOptions()), W8_06)
         port.stall_after = CommandKind.GET_NETWORK_STATUS
         try:
-            verdict = await Detection(port, Detector((115200,), (W8_06, W8_04)), "board").run()
+            verdict = await Probe(port, WireDetector((115200,), (W8_06, W8_04)), "board").run()
         finally:
             port.close()
-        assert isinstance(verdict, Found)
+        assert isinstance(verdict, DetectedWire)
         assert verdict.wire is W8_06
 
     with board_elsewhere(tmp_path / "tty", W8_06), asyncio.Runner(loop_factory=make_loop) as runner:

@@ -16,7 +16,7 @@ from gateway.serial_link.ports.tty import PortOptions, open_tty
 from gateway.serial_link.protocol.capture_format import CaptureLine, capture_head
 from gateway.serial_link.protocol.codec import W8_06, W10, Command, Wire, command, encode, opening
 from gateway.serial_link.protocol.commandformat import CommandKind, DebugLevel, DebugPoint
-from gateway.serial_link.protocol.dissector import Way
+from gateway.serial_link.protocol.dissector import LineDirection
 from tests.support.gateway import EXAMPLES, Process, until
 
 Start = Callable[..., Process]
@@ -144,9 +144,9 @@ def test_a_second_board_does_not_take_the_link_of_one_that_runs(start: Start, tm
 def test_a_recording_is_played_back(start: Start, tmp_path: Path) -> None:
     lines = [
         capture_head(W10, 115200, "attic"),
-        CaptureLine(0.0, Way.TO_BOARD, opening(W10, 201)),
-        CaptureLine(0.01, Way.FROM_BOARD, bytes.fromhex("c9130000000000000000")),
-        CaptureLine(0.1, Way.FROM_BOARD, bytes.fromhex(READING)),
+        CaptureLine(0.0, LineDirection.TO_BOARD, opening(W10, 201)),
+        CaptureLine(0.01, LineDirection.FROM_BOARD, bytes.fromhex("c9130000000000000000")),
+        CaptureLine(0.1, LineDirection.FROM_BOARD, bytes.fromhex(READING)),
     ]
     (tmp_path / "line.capture").write_text("".join(f"{line}\n" for line in lines))
     start("simulate", "--link", f"{tmp_path}/tty", "--replay", f"{tmp_path}/line.capture").wait_line("playing")

@@ -18,10 +18,10 @@ from gateway.serial_link.protocol.link_events import (
     Desynced,
     GaveUp,
     LinkEvent,
+    LinkRequestFailed,
     Opened,
     PacketSent,
     Replied,
-    RequestFailed,
     options_for,
 )
 from gateway.simulator.core.board import Board
@@ -56,7 +56,7 @@ class Host:
             case Replied():
                 self.answered.append(now)
                 self._next(now)
-            case RequestFailed():
+            case LinkRequestFailed():
                 self.told.append((now, event.reason))
                 if self.link.is_open:
                     self._steps = self._work()

@@ -19,7 +19,7 @@ from gateway.model.address import Address
 from gateway.model.binding import Binding, BindingKind, Contract, DeliveryMode, OverflowPolicy
 from gateway.model.message import Delivery, Message
 from gateway.routing.core import events as ev
-from gateway.routing.core.binding_queue import Item, Lane, OnDisk, Ticket
+from gateway.routing.core.binding_queue import BindingQueue, Item, OnDisk, Ticket
 from gateway.routing.core.router import Router
 from gateway.routing.core.table import RouteTable
 from gateway.spool.core.record import Backlog, SpoolRecord
@@ -105,7 +105,7 @@ class World:
     disk: dict[int, SpoolRecord] = field(default_factory=dict)
     seen: list[tuple[str, str]] = field(default_factory=list)
     last_seq: int = 0
-    questions: deque[ev.Store | ev.Fetch] = field(default_factory=deque)
+    questions: deque[ev.StoreRecords | ev.Fetch] = field(default_factory=deque)
     wire: dict[str, deque[ev.Publish]] = field(init=False)
     taken: deque[ev.Publish] = field(default_factory=deque)
     received: dict[Address, list[str]] = field(default_factory=dict)
@@ -162,7 +162,7 @@ class World:
             case ev.Publish(_, target, _):
                 if target.transport in self.up:
                     self.wire[target.transport].append(effect)
-            case ev.Store() | ev.Fetch():
+            case ev.StoreRecords() | ev.Fetch():
                 self.questions.append(effect)
             case ev.Settle(delivery, _):
                 self._settled(delivery)
@@ -170,7 +170,7 @@ class World:
                 for seq in seqs:
                     if self.disk.pop(seq, None) is None:
                         raise Violation(f"record {seq} forgotten twice")
-            case ev.Tried(seq, attempts, _):
+            case ev.RecordAttempts(seq, attempts, _):
                 if attempts < self.disk[seq].attempts:
                     raise Violation(f"record {seq}: {attempts} attempts after {self.disk[seq].attempts}")
                 self.disk[seq] = replace(self.disk[seq], attempts=attempts)
@@ -229,7 +229,7 @@ class World:
         if not self.questions:
             return
         match self.questions.popleft():
-            case ev.Store(token, records):
+            case ev.StoreRecords(token, records):
                 self.tell(ev.Stored(token, [self._commit(record) for record in records]))
             case ev.Fetch(lane_id, after, upto, limit):
                 found = [
@@ -249,7 +249,7 @@ class World:
         if not self.questions:
             return
         match self.questions.popleft():
-            case ev.Store(token, _):
+            case ev.StoreRecords(token, _):
                 full = self.scenario == "drops" and self.rng.random() < 0.5
                 self.tell(ev.StoreRefused(token, "disk trouble", full, room=self.rng.choice((0, 300, 500))))
             case ev.Fetch(lane_id, _, _, _):
@@ -427,7 +427,7 @@ class SettlesAtTheFirstConfirmation(Router):
 
 
 class SettlesADuplicateAtOnce(Router):
-    def _accept(self, lane: Lane, message: Message, ticket: Ticket) -> None:
+    def _accept(self, lane: BindingQueue, message: Message, ticket: Ticket) -> None:
         if (lane.dedupe_target, message.id) in self._underway:
             lane.counters.duplicates += 1
             self._take(ticket)
@@ -436,12 +436,12 @@ class SettlesADuplicateAtOnce(Router):
 
 
 class KeepsTheWindowOverALostTarget(Router):
-    def _ground(self, lane: Lane, target: str = "") -> None:
+    def _ground(self, lane: BindingQueue, target: str = "") -> None:
         return
 
 
 class LosesOrderWhenATargetIsLost(Router):
-    def _ground(self, lane: Lane, target: str = "") -> None:
+    def _ground(self, lane: BindingQueue, target: str = "") -> None:
         behind = list(lane.waiting)
         super()._ground(lane, target)
         ahead = [item for item in lane.waiting if item not in behind]
@@ -451,14 +451,14 @@ class LosesOrderWhenATargetIsLost(Router):
 class LosesOrderBetweenSpillAndDrain(Router):
     """What is not on disk yet overtakes what is on disk alone."""
 
-    def _advance(self, lane: Lane) -> None:
+    def _advance(self, lane: BindingQueue) -> None:
         while lane.tail:
             lane.line_up(lane.tail.popleft())
         super()._advance(lane)
 
 
 class ForgetsBeforeTheConfirmation(Router):
-    def _advance(self, lane: Lane) -> None:
+    def _advance(self, lane: BindingQueue) -> None:
         before = set(lane.flying)
         super()._advance(lane)
         for ref in set(lane.flying) - before:

@@ -20,11 +20,11 @@ from gateway.serial_link.protocol.codec import (
     sent_arguments,
 )
 from gateway.serial_link.protocol.commandformat import CommandKind
-from gateway.serial_link.protocol.dissector import Listener, Way
+from gateway.serial_link.protocol.dissector import Dissector, LineDirection
 from gateway.serial_link.protocol.framer import Framer
 from gateway.serial_link.protocol.link import Link
 from gateway.serial_link.protocol.link_events import Opened, PacketSent
-from gateway.serial_link.protocol.wire_detector import Detector
+from gateway.serial_link.protocol.wire_detector import WireDetector
 from gateway.simulator.core.board import Board
 from tests.support.vectors import library
 
@@ -119,7 +119,7 @@ def test_garbage_between_commands_costs_no_more_than_its_neighbours(
 ) -> None:
     """A listener that is out of step needs two commands that make sense: of each stretch of noise, two may be missed."""
     data = b"".join(event(wire, reading) + noise for reading, noise in script)
-    listener = Listener(wire, Way.FROM_BOARD)
+    listener = Dissector(wire, LineDirection.FROM_BOARD)
     found = [piece for piece in (*listener.feed(data), *listener.flush()) if isinstance(piece, Command)]
     wanted = Counter(encode(wire, decode(wire, event(wire, reading))) for reading, _ in script)
     missed = wanted - Counter(encode(wire, unit) for unit in found)
@@ -144,7 +144,7 @@ def test_no_stream_makes_a_link_raise_or_grow(wire: Wire, stream: list[bytes], b
 
 @given(st.lists(st.binary(max_size=60), max_size=30))
 def test_no_stream_makes_the_search_raise_or_find_a_board(stream: list[bytes]) -> None:
-    detector, now = Detector(), 0.0
+    detector, now = WireDetector(), 0.0
     detector.start(now)
     for data in stream:
         now += 0.05

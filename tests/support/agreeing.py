@@ -14,13 +14,13 @@ from gateway.serial_link.protocol.link import Link
 from gateway.serial_link.protocol.link_events import (
     Desynced,
     LinkEvent,
+    LinkRequestFailed,
     Opened,
     PacketSent,
     Replied,
-    RequestFailed,
     options_for,
 )
-from gateway.serial_link.protocol.sequence_gaps import Gaps
+from gateway.serial_link.protocol.sequence_gaps import SequenceGaps
 from tests.support.wires import WHOLE, Bench
 
 BAUD = 115200
@@ -39,7 +39,7 @@ class Agreeing:
         self.lost = self.desyncs = 0
         self.on_desync: Callable[[], None] = lambda: None
         self._more = more
-        self._gaps = Gaps()
+        self._gaps = SequenceGaps()
         self._steps: Iterator[Command] = iter(())
         self.bench = Bench(self.link, make, WHOLE, 1, BAUD, on_event=self.on_event)
         self.link.start(0.0)
@@ -51,7 +51,7 @@ class Agreeing:
                 self._ask(now)
             case Replied():
                 self._ask(now)
-            case RequestFailed():
+            case LinkRequestFailed():
                 self.failures.append(event.reason)
                 self._ask(now)
             case Desynced():

@@ -14,7 +14,7 @@ from gateway.firmware.sources import component_map
 from gateway.model.component import ComponentLibrary
 from gateway.model.port import PortDef
 from gateway.serial_link.description.component_map import parse_component_map
-from gateway.serial_link.description.self_description import Description, Limits, encode_description
+from gateway.serial_link.description.self_description import Description, FirmwareLimits, encode_description
 from gateway.serial_link.graph.upload import compile_stream
 from gateway.serial_link.paired.boards import Boards
 from gateway.serial_link.paired.pairing import PairRequest, Text
@@ -68,7 +68,7 @@ async def simulated(link: Path, graph: str = "", wire: Wire = W10) -> AsyncItera
 
 def described(graph: str, ports: Mapping[str, PortDef], version: str = "1") -> bytes:
     """What a board with our own firmware tells of itself: these are the values of its exported ports."""
-    limits = Limits(nodes=49, messages=48, outports=255, receive_bytes=4095)
+    limits = FirmwareLimits(nodes=49, messages=48, outports=255, receive_bytes=4095)
     built_in = parse_board_graph(graph, "graph.fbp")
     return encode_description(Description("test", version, "a simulated board", library(), limits, built_in, ports))
 

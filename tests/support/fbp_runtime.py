@@ -25,7 +25,7 @@ from gateway.fbp.runtime.backend import (
     RuntimeInfo,
     Source,
 )
-from gateway.fbp.runtime.subscribers import Listeners, Watches
+from gateway.fbp.runtime.subscribers import Listeners, Subscribers
 from gateway.model.edits import AddNode, Edit, apply_edit
 from gateway.model.graph import Edge, Graph, Json
 from gateway.model.port import Direction, PortDef, PortRef
@@ -58,7 +58,7 @@ class SmallRuntime:
         self.known = {info.name: info for info in (REPEAT, DROP)}
         self.sources = {"core/Repeat": Source("Repeat", "python", "def repeat(x): return x", "core")}
         self.listeners = Listeners()
-        self.watches = Watches()
+        self.watches = Subscribers()
         self.slow_s = slow_s
         self.editing = asyncio.Lock()
         self.left = asyncio.Event()

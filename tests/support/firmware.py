@@ -31,17 +31,17 @@ from gateway.model.component import ComponentLibrary
 from gateway.model.graph import Graph
 from gateway.model.packet import Packet
 from gateway.serial_link.description.component_map import parse_component_map
-from gateway.serial_link.graph.node_ids import NameMap
+from gateway.serial_link.graph.node_ids import NodeIds
 from gateway.serial_link.graph.upload import Uploader
 from gateway.serial_link.protocol.codec import W10, Command
 from gateway.serial_link.protocol.link import Link
 from gateway.serial_link.protocol.link_events import (
     LinkEvent,
     LinkOptions,
+    LinkRequestFailed,
     Opened,
     PacketSent,
     Replied,
-    RequestFailed,
     RequestToken,
 )
 
@@ -287,7 +287,7 @@ class HostEnd:
         self.pump(lambda: self.link.is_open)
         return next(event.tries for event in reversed(self.events) if isinstance(event, Opened))
 
-    def request(self, unit: Command) -> Replied | RequestFailed:
+    def request(self, unit: Command) -> Replied | LinkRequestFailed:
         """One request to its end."""
         token = self.link.request(unit, time.monotonic())
         self.pump(lambda: self._answer(token) is not None)
@@ -295,9 +295,9 @@ class HostEnd:
         assert answer is not None
         return answer
 
-    def _answer(self, token: RequestToken) -> Replied | RequestFailed | None:
+    def _answer(self, token: RequestToken) -> Replied | LinkRequestFailed | None:
         for event in reversed(self.events):
-            if isinstance(event, Replied | RequestFailed) and event.token == token:
+            if isinstance(event, Replied | LinkRequestFailed) and event.token == token:
                 return event
         return None
 
@@ -310,10 +310,10 @@ class HostEnd:
     def refused(self, unit: Command) -> int | None:
         """The code of the error answer to a request that must fail."""
         answer = self.request(unit)
-        assert isinstance(answer, RequestFailed), answer
+        assert isinstance(answer, LinkRequestFailed), answer
         return answer.code
 
-    def upload(self, graph: Graph) -> NameMap:
+    def upload(self, graph: Graph) -> NodeIds:
         """Upload a graph with the gateway's own uploader."""
         uploader = Uploader(graph, library())
         while (unit := uploader.next_command()) is not None:

@@ -9,7 +9,7 @@ from gateway.model.address import Address, amqp_queue
 from gateway.model.binding import Binding, Contract
 from gateway.model.message import Delivery, Message, Outcome
 from gateway.routing.core import events as ev
-from gateway.routing.core.binding_queue import Lane
+from gateway.routing.core.binding_queue import BindingQueue
 from gateway.routing.core.router import Router
 from gateway.routing.core.table import RouteTable
 from gateway.spool.core.record import Backlog, SpoolRecord
@@ -55,7 +55,7 @@ class Bench:
                 self.disk[effect.seq] = replace(
                     self.disk[effect.seq], dead=True, last_error=effect.reason, attempts=effect.attempts
                 )
-            elif isinstance(effect, ev.Tried):
+            elif isinstance(effect, ev.RecordAttempts):
                 self.disk[effect.seq] = replace(self.disk[effect.seq], attempts=effect.attempts)
         return effects
 
@@ -107,18 +107,18 @@ class Bench:
                 case ev.Publish(ref, _, message):
                     sent.append(message.id)
                     todo += self.tell(ev.Confirmed(ref)) if confirm else []
-                case ev.Store():
+                case ev.StoreRecords():
                     todo += self.commit([effect])
                 case ev.Fetch():
                     todo += self.fetch([effect])
         return sent
 
-    def lane(self, name: str = "edge") -> Lane:
+    def lane(self, name: str = "edge") -> BindingQueue:
         return next(lane for lane in self.router.lanes if lane.binding.id == name)
 
 
-def stores(effects: Sequence[ev.Effect]) -> list[ev.Store]:
-    return [effect for effect in effects if isinstance(effect, ev.Store)]
+def stores(effects: Sequence[ev.Effect]) -> list[ev.StoreRecords]:
+    return [effect for effect in effects if isinstance(effect, ev.StoreRecords)]
 
 
 def stored(effects: Sequence[ev.Effect]) -> list[str]:

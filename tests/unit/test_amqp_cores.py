@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from gateway.amqp.codec import frames
 from gateway.amqp.codec.properties import decode_message, encode_properties, message_id
 from gateway.amqp.codec.tables import decode_table, encode_table
-from gateway.amqp.connection import Wire
+from gateway.amqp.connection import AmqpConnection
 from gateway.amqp.core.confirms import Confirms
 from gateway.amqp.core.settings import hosts_of, settings_of
 from gateway.amqp.core.unsettled import Unsettled
@@ -297,7 +297,7 @@ def test_the_library_still_lets_us_make_the_transport() -> None:
 
 async def test_while_the_sockets_buffer_is_full_nothing_is_published_and_when_it_has_room_that_is_told() -> None:
     """asyncio has an attribute for that too, and does not expect another hand in it."""
-    wire = Wire(asyncio.get_running_loop())
+    wire = AmqpConnection(asyncio.get_running_loop())
     told: list[bool] = []
     wire.on_flow = lambda: told.append(wire.writable)
     wire.pause_writing()

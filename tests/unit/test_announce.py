@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import pytest
 
-from gateway.daemon.mqtt_announcer import Announcer, RetainedTopics
+from gateway.daemon.mqtt_announcer import MqttAnnouncer, RetainedTopics
 from gateway.errors import DeliveryDeferred
 from gateway.memory.transport import MemoryBroker, MemoryConnector
 from gateway.model.address import Address
@@ -41,7 +41,7 @@ class Unwilling:
 async def test_a_state_that_the_broker_did_not_take_is_said_again(tmp_path: Path) -> None:
     board = {"id": "attic", "state": "running", "reason": "", "since": 1.0}
     broker = MemoryBroker()
-    announcer = Announcer(
+    announcer = MqttAnnouncer(
         "den", "1", 0.0, 0.05, lambda states: (), lambda: [board], RetainedTopics(tmp_path / "retained.json")
     )
     async with MemoryConnector(broker).connect() as session:
@@ -54,7 +54,7 @@ async def test_a_state_that_the_broker_did_not_take_is_said_again(tmp_path: Path
 
 
 async def said(
-    announcer: Announcer, broker: MemoryBroker, topic: str, body: bytes, also: Callable[[], bool] = lambda: True
+    announcer: MqttAnnouncer, broker: MemoryBroker, topic: str, body: bytes, also: Callable[[], bool] = lambda: True
 ) -> None:
     """Serve one connection until this was said on that topic, and something else is so too."""
     async with MemoryConnector(broker).connect() as session:
@@ -67,9 +67,9 @@ async def said(
 async def test_a_board_that_was_unpaired_while_the_gateway_was_stopped_leaves_nothing_retained(tmp_path: Path) -> None:
     board = {"id": "attic", "state": "running", "reason": "", "since": 1.0}
     retained, broker = tmp_path / "retained.json", MemoryBroker()
-    before = Announcer("den", "1", 0.0, 60, lambda states: (), lambda: [board], RetainedTopics(retained))
+    before = MqttAnnouncer("den", "1", 0.0, 60, lambda states: (), lambda: [board], RetainedTopics(retained))
     await said(before, broker, "gateway/den/device/attic/availability", b"online")
-    after = Announcer("den", "1", 0.0, 60, lambda states: (), lambda: [], RetainedTopics(retained))
+    after = MqttAnnouncer("den", "1", 0.0, 60, lambda states: (), lambda: [], RetainedTopics(retained))
     after.ports_retain(frozenset())
     only_its_own = {"gateway/den/state"}
     topic = "gateway/den/device/attic/availability"
@@ -81,7 +81,7 @@ async def test_a_board_that_was_unpaired_while_the_gateway_was_stopped_leaves_no
 async def test_another_name_takes_back_what_was_retained_under_the_old_one(tmp_path: Path) -> None:
     retained, broker = tmp_path / "retained.json", MemoryBroker()
     RetainedTopics(retained).remember(frozenset({"gateway/old/state"}))
-    announcer = Announcer("den", "1", 0.0, 60, lambda states: (), lambda: [], RetainedTopics(retained))
+    announcer = MqttAnnouncer("den", "1", 0.0, 60, lambda states: (), lambda: [], RetainedTopics(retained))
     announcer.ports_retain(frozenset())
     await said(announcer, broker, "gateway/old/state", b"")
 
@@ -89,7 +89,7 @@ async def test_another_name_takes_back_what_was_retained_under_the_old_one(tmp_p
 async def test_after_the_good_bye_nobody_says_that_a_board_runs(tmp_path: Path) -> None:
     board = {"id": "attic", "state": "running", "reason": "", "since": 1.0}
     broker = MemoryBroker()
-    announcer = Announcer(
+    announcer = MqttAnnouncer(
         "den", "1", 0.0, 60, lambda states: (), lambda: [board], RetainedTopics(tmp_path / "retained.json")
     )
     await said(announcer, broker, "gateway/den/device/attic/availability", b"online")
@@ -131,9 +131,9 @@ def test_a_record_that_two_write_at_once_is_whole_and_as_the_last_one_wanted(
     assert not caplog.records
 
 
-def silent(retained: Path) -> Announcer:
+def silent(retained: Path) -> MqttAnnouncer:
     """One without boards."""
-    return Announcer("den", "1", 0.0, 60, lambda states: (), lambda: [], RetainedTopics(retained))
+    return MqttAnnouncer("den", "1", 0.0, 60, lambda states: (), lambda: [], RetainedTopics(retained))
 
 
 async def test_what_a_port_does_not_retain_any_more_is_taken_back(tmp_path: Path) -> None:

@@ -63,13 +63,13 @@ def test_a_failure_that_is_not_the_messages_own_costs_no_attempt_and_no_write() 
     bench = Bench([edge(mode=STORED)])
     (ref,) = refs(bench.commit(bench.deliver("a")))
     effects = bench.tell(ev.Deferred(ref, "busy", counts=False))
-    assert not [one for one in effects if isinstance(one, ev.Tried)]
+    assert not [one for one in effects if isinstance(one, ev.RecordAttempts)]
 
 
 def test_a_message_that_never_failed_costs_no_write_beyond_its_record() -> None:
     bench = Bench([edge(mode=STORED)])
     effects = bench.commit(bench.deliver("a"))
-    assert not [one for one in effects if isinstance(one, ev.Tried)]
+    assert not [one for one in effects if isinstance(one, ev.RecordAttempts)]
 
 
 def test_a_dead_letter_that_is_requeued_gets_its_whole_allowance_again() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from gateway.coordinator.bindings_file import BindingsFile
 from gateway.coordinator.core.planner import Plan
-from gateway.daemon.binding_store import BindingRecord
+from gateway.daemon.binding_store import BindingStore
 from gateway.files import write_file_safely
 from gateway.memory.transport import MemoryBroker, MemoryConnector
 from gateway.model.address import Address, amqp_exchange, amqp_queue, mqtt
@@ -43,7 +43,7 @@ def plan(*bindings: Binding, waiting: Mapping[str, str] | None = None) -> Plan:
 async def one_run(path: Path, *plans: Plan) -> tuple[Binding, ...]:
     """A gateway's run with these plans one after the other; the edges that it undid."""
     pump = Pump(MemoryStore())
-    record = BindingRecord(path, pump)
+    record = BindingStore(path, pump)
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(pump.run()), group.create_task(record.run())]
         for one in plans:
@@ -90,7 +90,7 @@ async def test_the_end_in_the_middle_of_writing_leaves_what_was_wanted_last(
 
     monkeypatch.setattr("gateway.coordinator.bindings_file.write_file_safely", slowly)
     path = tmp_path / "edges.json"
-    record = BindingRecord(path, Pump(MemoryStore()))
+    record = BindingStore(path, Pump(MemoryStore()))
     running = asyncio.create_task(record.run())
     record.install(plan())
     record.install(plan(FROM_CLOUD))
@@ -120,7 +120,7 @@ async def test_after_a_restart_the_records_of_a_removed_edge_reach_its_target_an
     BindingsFile(path).save([edge("gone", Address("shed", "in"))])
     store.submit([SpoolRecord("gone", Message(name, name.encode())) for name in "ab"], lambda answer: None)
     pump = Pump(store)
-    record = BindingRecord(path, pump)
+    record = BindingStore(path, pump)
     record.install(plan())
     async with asyncio.TaskGroup() as group, MemoryConnector(shed).connect() as session:
         tasks = [group.create_task(one) for one in (pump.run(), record.run(), pump.serve(session, "shed"))]

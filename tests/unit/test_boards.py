@@ -12,12 +12,12 @@ from gateway.config.schema import SerialSection
 from gateway.firmware.sources import component_map
 from gateway.serial_link.paired.boards import Boards
 from gateway.serial_link.ports.core.identity import Identity, PortFacts
-from gateway.serial_link.records.devices_json import BoardDirectory, DeviceFile, DeviceRecord
+from gateway.serial_link.records.devices_json import BoardDirectory, BoardRecord, DevicesFile
 from gateway.serial_link.records.profile import PortMeaning
 from tests.support.gateway import EXAMPLES
 
 RETAINED = PortMeaning(retained=True)
-ATTIC = DeviceRecord(
+ATTIC = BoardRecord(
     id="a1",
     role="attic",
     identity=Identity("path", "/dev/a"),
@@ -41,7 +41,7 @@ def loaded(state: Path) -> Boards:
 @pytest.fixture
 def state(tmp_path: Path) -> Path:
     """A state directory with the thermometer paired."""
-    DeviceFile(tmp_path / "devices.json").save([ATTIC])
+    DevicesFile(tmp_path / "devices.json").save([ATTIC])
     graph, components = (EXAMPLES / "thermometer.fbp").read_bytes(), component_map().read_bytes()
     BoardDirectory(tmp_path / "boards" / ATTIC.id).save({"graph.fbp": graph, "components.json": components})
     return tmp_path
@@ -50,10 +50,10 @@ def state(tmp_path: Path) -> Path:
 def test_what_is_retained_are_the_topics_of_outports_that_are_there(state: Path) -> None:
     assert loaded(state).retained_topics() == {"attic/temp"}
     moved = msgspec.structs.replace(ATTIC, ports={"temp": PortMeaning(retained=True, topic="house/temp")})
-    DeviceFile(state / "devices.json").save([moved])
+    DevicesFile(state / "devices.json").save([moved])
     assert loaded(state).retained_topics() == {"house/temp"}
     off = msgspec.structs.replace(ATTIC, ports={"temp": PortMeaning(retained=False)})
-    DeviceFile(state / "devices.json").save([off])
+    DevicesFile(state / "devices.json").save([off])
     assert loaded(state).retained_topics() == frozenset()
 
 

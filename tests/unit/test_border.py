@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from gateway.config.schema import DeliverySection
 from gateway.coordinator.core.delivery_contracts import EdgeSettings
-from gateway.coordinator.core.import_export import Border
+from gateway.coordinator.core.import_export import ImportExport
 from gateway.coordinator.core.registry import Registry
 from gateway.model.address import amqp_exchange, amqp_queue, intake_queue, mqtt, serial
 from gateway.model.binding import Binding, BindingKind
@@ -19,8 +19,8 @@ def participant(role: str, transport: str, number: int = 1) -> Participant:
     return Participant(f"{role}-{number}", role, "Some", transport, ports[:1], ports[1:])
 
 
-def border(*export: str, prefix: str = "", imports: tuple[str, ...] = ()) -> Border:
-    return Border("shop", EdgeSettings(DeliverySection()), export, prefix, imports)
+def border(*export: str, prefix: str = "", imports: tuple[str, ...] = ()) -> ImportExport:
+    return ImportExport("shop", EdgeSettings(DeliverySection()), export, prefix, imports)
 
 
 def registry(*participants: Participant) -> Registry:

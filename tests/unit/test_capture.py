@@ -18,10 +18,10 @@ from gateway.serial_link.protocol.capture_format import (
 )
 from gateway.serial_link.protocol.codec import W8_06, W10, Command, Wire, command, encode
 from gateway.serial_link.protocol.commandformat import CommandKind
-from gateway.serial_link.protocol.dissector import Listener, Names, Way, describe, fields
+from gateway.serial_link.protocol.dissector import Dissector, LineDirection, Names, describe, fields
 from gateway.serial_link.protocol.extensions import checked
 from gateway.serial_link.protocol.link import Link
-from gateway.serial_link.protocol.link_events import LinkEvent, Opened, PacketSent, Replied, RequestFailed
+from gateway.serial_link.protocol.link_events import LinkEvent, LinkRequestFailed, Opened, PacketSent, Replied
 from gateway.simulator.core.replay import ReplayBoard
 from tests.support.vectors import CAPTURES, each, library
 
@@ -33,7 +33,9 @@ def recorded(wire: Wire, name: str) -> Capture:
     scenario = next(s for s in CAPTURES[wire.name]["scenarios"] if s["name"] == name)
     lines = [
         CaptureLine(
-            at / 100, Way.TO_BOARD if frame["dir"].startswith("host") else Way.FROM_BOARD, bytes.fromhex(frame["hex"])
+            at / 100,
+            LineDirection.TO_BOARD if frame["dir"].startswith("host") else LineDirection.FROM_BOARD,
+            bytes.fromhex(frame["hex"]),
         )
         for at, frame in enumerate(scenario["frames"])
     ]
@@ -79,45 +81,45 @@ def test_a_wrong_capture_names_its_line(text: str, says: str) -> None:
 @pytest.mark.parametrize(
     ("frame", "way", "says"),
     [
-        ("6d6963726f666c6f31c8", Way.TO_BOARD, "> open #200"),
-        ("c8130000000000000000", Way.FROM_BOARD, "< communication open #200"),
-        ("810b1700000000000000", Way.TO_BOARD, "> create component Timer #129"),
-        ("81651701000000000000", Way.FROM_BOARD, "< node added Timer as tick #129"),
-        ("820c0102000000000000", Way.TO_BOARD, "> connect nodes tick.out -> flip.in #130"),
-        ("82660100020000000000", Way.FROM_BOARD, "< nodes connected tick.out -> flip.in #130"),
-        ("830d0100076400000000", Way.TO_BOARD, "> send packet tick.interval: 100 (integer) #131"),
-        ("83720100070000000000", Way.FROM_BOARD, "< send packet done tick.interval (integer) #131"),
-        ("84100200010000000000", Way.TO_BOARD, "> subscribe to port flip.out on #132"),
-        ("00670200010601000000", Way.FROM_BOARD, "< packet sent flip.out: true (boolean)"),
-        ("00670100010300000000", Way.FROM_BOARD, "< packet sent tick.out: null (void)"),
-        ("00670900010b03000000", Way.FROM_BOARD, "< packet sent node 9 port 0: UnsupportedValue (error)"),
-        ("00670100000c00000000", Way.FROM_BOARD, "< packet sent tick.out (type 12)"),
-        ("006a0109000000000000", Way.FROM_BOARD, "< debug message error parser unknown command"),
-        ("856e0f00000000000000", Way.FROM_BOARD, "< error add node invalid instance #133"),
-        ("86760100000000000000", Way.FROM_BOARD, "< network status running #134"),
-        ("87f10102000000000000", Way.TO_BOARD, "> unknown 241 0102000000000000"),
+        ("6d6963726f666c6f31c8", LineDirection.TO_BOARD, "> open #200"),
+        ("c8130000000000000000", LineDirection.FROM_BOARD, "< communication open #200"),
+        ("810b1700000000000000", LineDirection.TO_BOARD, "> create component Timer #129"),
+        ("81651701000000000000", LineDirection.FROM_BOARD, "< node added Timer as tick #129"),
+        ("820c0102000000000000", LineDirection.TO_BOARD, "> connect nodes tick.out -> flip.in #130"),
+        ("82660100020000000000", LineDirection.FROM_BOARD, "< nodes connected tick.out -> flip.in #130"),
+        ("830d0100076400000000", LineDirection.TO_BOARD, "> send packet tick.interval: 100 (integer) #131"),
+        ("83720100070000000000", LineDirection.FROM_BOARD, "< send packet done tick.interval (integer) #131"),
+        ("84100200010000000000", LineDirection.TO_BOARD, "> subscribe to port flip.out on #132"),
+        ("00670200010601000000", LineDirection.FROM_BOARD, "< packet sent flip.out: true (boolean)"),
+        ("00670100010300000000", LineDirection.FROM_BOARD, "< packet sent tick.out: null (void)"),
+        ("00670900010b03000000", LineDirection.FROM_BOARD, "< packet sent node 9 port 0: UnsupportedValue (error)"),
+        ("00670100000c00000000", LineDirection.FROM_BOARD, "< packet sent tick.out (type 12)"),
+        ("006a0109000000000000", LineDirection.FROM_BOARD, "< debug message error parser unknown command"),
+        ("856e0f00000000000000", LineDirection.FROM_BOARD, "< error add node invalid instance #133"),
+        ("86760100000000000000", LineDirection.FROM_BOARD, "< network status running #134"),
+        ("87f10102000000000000", LineDirection.TO_BOARD, "> unknown 241 0102000000000000"),
     ],
 )
-def test_a_command_in_words_has_the_names_of_the_graph(frame: str, way: Way, says: str) -> None:
+def test_a_command_in_words_has_the_names_of_the_graph(frame: str, way: LineDirection, says: str) -> None:
     data = bytes.fromhex(frame)
     assert describe(W10, way, Command(data[0], data[1], data[2:]), NAMES) == says
 
 
 def test_without_names_numbers_stand_there() -> None:
     unit = command(CommandKind.CONNECT_NODES, 129, src=1, tgt=2, src_port=0, tgt_port=0)
-    assert describe(W10, Way.TO_BOARD, unit) == "> connect nodes node 1 port 0 -> node 2 port 0 #129"
+    assert describe(W10, LineDirection.TO_BOARD, unit) == "> connect nodes node 1 port 0 -> node 2 port 0 #129"
 
 
 def test_the_older_wires_are_read_too_and_without_ids() -> None:
     unit = Command(0, CommandKind.PACKET_SENT, bytes.fromhex("0200010007feff"))
-    assert describe(W8_06, Way.FROM_BOARD, unit, NAMES) == "< packet sent flip.out: -2 (integer)"
+    assert describe(W8_06, LineDirection.FROM_BOARD, unit, NAMES) == "< packet sent flip.out: -2 (integer)"
 
 
 @pytest.mark.parametrize(("wire", "scenario"), each("scenarios"))
 def test_everything_captured_can_be_put_into_words_and_json(wire: Wire, scenario: dict[str, Any]) -> None:
     for frame in scenario["frames"]:
-        way = Way.TO_BOARD if frame["dir"].startswith("host") else Way.FROM_BOARD
-        for unit in Listener(wire, way).feed(bytes.fromhex(frame["hex"]) * 2):
+        way = LineDirection.TO_BOARD if frame["dir"].startswith("host") else LineDirection.FROM_BOARD
+        for unit in Dissector(wire, way).feed(bytes.fromhex(frame["hex"]) * 2):
             if isinstance(unit, Command):
                 assert describe(wire, way, unit)
                 assert json.dumps(fields(wire, way, unit))
@@ -128,7 +130,7 @@ def test_everything_captured_can_be_put_into_words_and_json(wire: Wire, scenario
 def test_a_listener_finds_the_commands_wherever_it_joins_in(garbage: bytes, chunk: int) -> None:
     unit = Command(0, CommandKind.PACKET_SENT, bytes.fromhex("0200010705000000"))
     data = garbage + encode(W10, unit) * 4
-    listener, found = Listener(W10, Way.FROM_BOARD), []
+    listener, found = Dissector(W10, LineDirection.FROM_BOARD), []
     for at in range(0, len(data), chunk):
         found += listener.feed(data[at : at + chunk])
     found += listener.flush()
@@ -141,7 +143,7 @@ def test_a_listener_finds_the_commands_wherever_it_joins_in(garbage: bytes, chun
 def test_a_listener_finds_commands_with_checksums_too_wherever_it_joins_in(before: bytes, chunk: int) -> None:
     units = [Command(0, CommandKind.PACKET_SENT, bytes((2, 0, n << 1, 7, n, 0, 0, 0))) for n in range(1, 6)]
     data = before + b"".join(checked(encode(W10, unit)) for unit in units)
-    listener, found = Listener(W10, Way.FROM_BOARD), []
+    listener, found = Dissector(W10, LineDirection.FROM_BOARD), []
     for at in range(0, len(data), chunk):
         found += listener.feed(data[at : at + chunk])
     found += listener.flush()
@@ -159,7 +161,7 @@ def test_a_listener_follows_when_checksums_are_turned_on_and_off() -> None:
         checked(encode(W10, unit)) if size == 11 else encode(W10, unit) for unit, size in zip(units, sizes, strict=True)
     )
     for chunk in (1, 7, 200):
-        listener, found = Listener(W10, Way.FROM_BOARD), []
+        listener, found = Dissector(W10, LineDirection.FROM_BOARD), []
         for at in range(0, len(data), chunk):
             found += listener.feed(data[at : at + chunk])
         assert [piece.kind for piece in found if isinstance(piece, Command)] == [unit.kind for unit in units]
@@ -168,7 +170,7 @@ def test_a_listener_follows_when_checksums_are_turned_on_and_off() -> None:
 @pytest.mark.parametrize("wire", [W10, W8_06], ids=lambda wire: wire.name)
 def test_a_played_board_answers_and_reports_as_the_recorded_one(wire: Wire) -> None:
     capture = recorded(wire, "upload-3-nodes")
-    units = [(time, way is Way.TO_BOARD, unit) for time, way, unit in capture_commands(capture)]
+    units = [(time, way is LineDirection.TO_BOARD, unit) for time, way, unit in capture_commands(capture)]
     board, link = ReplayBoard(wire, units), Link(wire)
     events: list[tuple[float, LinkEvent]] = []
     now = 0.0
@@ -182,7 +184,7 @@ def test_a_played_board_answers_and_reports_as_the_recorded_one(wire: Wire) -> N
         if link.is_open and asked and link.room:
             link.request(asked.pop(0), now)
     kinds = [type(event) for _, event in events]
-    assert [event.reason for _, event in events if isinstance(event, RequestFailed)] == []
+    assert [event.reason for _, event in events if isinstance(event, LinkRequestFailed)] == []
     assert kinds.count(Opened) == 1
     assert kinds.count(Replied) == len([unit for _, to_board, unit in units if to_board]) - 1
     readings = [event.packet.value for _, event in events if isinstance(event, PacketSent) and event.packet]

@@ -14,7 +14,7 @@ from gateway.coordinator.participants_file import save_participants
 from gateway.firmware.sources import component_map
 from gateway.serial_link.ports.core.identity import Identity, PortFacts
 from gateway.serial_link.records.board_dir import BoardFiles
-from gateway.serial_link.records.devices_json import COMPONENTS, DeviceFile, DeviceRecord
+from gateway.serial_link.records.devices_json import COMPONENTS, BoardRecord, DevicesFile
 from tests.support.gateway import EXAMPLES
 from tests.unit.test_planner import participant
 
@@ -24,7 +24,7 @@ GRAPH = "graph.fbp"
 @pytest.fixture
 def state(tmp_path: Path) -> Path:
     """A gateway that has a thermometer with the outport ``temp`` and the inport ``fan``."""
-    record = DeviceRecord(
+    record = BoardRecord(
         id="one",
         role="attic",
         identity=Identity("path", "/dev/x"),
@@ -36,7 +36,7 @@ def state(tmp_path: Path) -> Path:
     )
     directory = tmp_path / "state"
     directory.mkdir()
-    DeviceFile(directory / "devices.json").save([record])
+    DevicesFile(directory / "devices.json").save([record])
     files = {GRAPH: (EXAMPLES / "thermometer.fbp").read_bytes(), COMPONENTS: component_map().read_bytes()}
     BoardFiles(directory).of("one").save(files)
     return directory

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from gateway.amqp.transport import AmqpSession
-from gateway.daemon.amqp_discovery import Cloud
+from gateway.daemon.amqp_discovery import AmqpDiscovery
 from gateway.model.address import Address, amqp_queue
 from gateway.model.message import Delivery, Message
 from gateway.routing.pump import Pump, Tap
@@ -26,7 +26,7 @@ class House:
         self.taps: list[Tap] = []
         self.heard: list[bool] = []
         self.tapped, self.looked = asyncio.Event(), asyncio.Event()
-        self.cloud = Cloud(
+        self.cloud = AmqpDiscovery(
             cast(Pump, self),
             "on",
             60.0,

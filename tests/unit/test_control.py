@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from gateway.cli.common import Here
+from gateway.cli.common import CommandContext
 from gateway.cli.daemon import ask_one, find_daemon
 from gateway.config.places import Places, find_places
 from gateway.daemon.control_socket import ControlServer
@@ -58,7 +58,7 @@ async def echo(request: dict[str, Any]) -> AsyncIterator[Any]:
 
 async def test_a_request_that_is_too_long_is_refused_in_words_and_what_just_fits_is_answered(tmp_path: Path) -> None:
     places = find_places({}, is_root=False, home=tmp_path, state_dir=str(tmp_path))
-    here = Here(places)
+    here = CommandContext(places)
 
     def asked(length: int) -> Any:
         return ask_one(here, "echo", text="\u00e9" * length)
@@ -80,7 +80,7 @@ async def test_a_daemon_that_ends_while_it_is_asked_is_said_to_have_ended(tmp_pa
 
     async with await asyncio.start_unix_server(hang_up, places.socket):
         with pytest.raises(GatewayError, match="the daemon ended") as caught:
-            await asyncio.to_thread(ask_one, Here(places), "echo", text="x" * (LARGEST_REQUEST - 100))
+            await asyncio.to_thread(ask_one, CommandContext(places), "echo", text="x" * (LARGEST_REQUEST - 100))
     assert caught.value.exit_code == EXIT_UNREACHABLE
 
 
@@ -93,7 +93,7 @@ async def test_the_group_of_a_service_may_use_the_commands(tmp_path: Path, monke
 async def test_a_socket_aside_lies_in_a_directory_that_nobody_else_can_enter(deep: Places) -> None:
     async with ControlServer(deep.socket, {}).listening():
         assert stat.S_IMODE(deep.socket.parent.stat().st_mode) == 0o700
-        assert find_daemon(Here(deep)) == deep.socket
+        assert find_daemon(CommandContext(deep)) == deep.socket
 
 
 async def test_a_directory_that_somebody_else_could_have_made_is_not_used(deep: Places) -> None:
@@ -103,4 +103,4 @@ async def test_a_directory_that_somebody_else_could_have_made_is_not_used(deep: 
         async with ControlServer(deep.socket, {}).listening():
             pass
     with pytest.raises(Conflict, match="not the gateway's own"):
-        find_daemon(Here(deep))
+        find_daemon(CommandContext(deep))

@@ -10,12 +10,12 @@ import pytest
 from gateway.errors import ConfigError, GatewayError
 from gateway.serial_link.ports.core.identity import Identity, PortFacts
 from gateway.serial_link.records.board_settings import changed
-from gateway.serial_link.records.devices_json import BoardDirectory, DeviceFile, DeviceRecord
+from gateway.serial_link.records.devices_json import BoardDirectory, BoardRecord, DevicesFile
 from gateway.serial_link.records.profile import PortMeaning
 
 
-def record(role: str) -> DeviceRecord:
-    return DeviceRecord(
+def record(role: str) -> BoardRecord:
+    return BoardRecord(
         id=f"{role}-1",
         role=role,
         identity=Identity("path", f"/dev/{role}"),
@@ -30,28 +30,28 @@ def record(role: str) -> DeviceRecord:
 
 
 def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
-    file = DeviceFile(tmp_path / "devices.json")
+    file = DevicesFile(tmp_path / "devices.json")
     file.save([record("attic"), record("cellar")])
     assert file.load() == (record("attic"), record("cellar"))
 
 
 def test_no_file_and_no_boards_are_fine(tmp_path: Path) -> None:
-    file = DeviceFile(tmp_path / "devices.json")
+    file = DevicesFile(tmp_path / "devices.json")
     assert file.load() == ()
     file.save([])
     assert file.load() == ()
 
 
 def test_the_generation_before_is_kept(tmp_path: Path) -> None:
-    file = DeviceFile(tmp_path / "devices.json")
+    file = DevicesFile(tmp_path / "devices.json")
     file.save([record("attic")])
     file.save([record("cellar")])
-    assert DeviceFile(tmp_path / "devices.json.1").load() == (record("attic"),)
+    assert DevicesFile(tmp_path / "devices.json.1").load() == (record("attic"),)
 
 
 def test_every_damage_is_told_with_the_line_that_restores(tmp_path: Path) -> None:
     path = tmp_path / "devices.json"
-    file = DeviceFile(path)
+    file = DevicesFile(path)
     file.save([record("attic")])
     file.save([record("cellar")])
     good = path.read_bytes()
@@ -72,11 +72,11 @@ def test_two_damaged_generations_are_told_too(tmp_path: Path) -> None:
     (tmp_path / "devices.json").write_bytes(b"")
     (tmp_path / "devices.json.1").write_bytes(b"{}")
     with pytest.raises(ConfigError, match="there is no good one before it"):
-        DeviceFile(tmp_path / "devices.json").load()
+        DevicesFile(tmp_path / "devices.json").load()
 
 
 def test_a_file_formatted_by_hand_is_still_good(tmp_path: Path) -> None:
-    file = DeviceFile(tmp_path / "devices.json")
+    file = DevicesFile(tmp_path / "devices.json")
     file.save([record("attic")])
     file.path.write_bytes(msgspec.json.format(file.path.read_bytes(), indent=4))
     assert file.load() == (record("attic"),)
@@ -85,7 +85,7 @@ def test_a_file_formatted_by_hand_is_still_good(tmp_path: Path) -> None:
 def test_a_registry_of_a_newer_gateway_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "devices.json").write_text('{"version": 9, "checksum": "", "devices": []}')
     with pytest.raises(ConfigError, match="newer gateway"):
-        DeviceFile(tmp_path / "devices.json").load()
+        DevicesFile(tmp_path / "devices.json").load()
 
 
 def test_a_directory_of_a_board_that_lost_its_files_says_so(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from gateway.coordinator.core.planner import Plan, Planner
 from gateway.coordinator.core.registry import Registry
 from gateway.coordinator.fbp_backend import MAIN, CoordinatorBackend
 from gateway.coordinator.graph_file import GraphFile
-from gateway.coordinator.graph_handlers import GraphRequests
+from gateway.coordinator.graph_handlers import GraphHandlers
 from gateway.coordinator.participants_file import load_participants
 from gateway.errors import DeliveryDeferred, GraphError, NotFound, PortUnknown
 from gateway.fbp.runtime.access import ALL
@@ -597,7 +597,7 @@ async def test_an_edge_whose_delivery_contract_can_not_be_kept_is_refused(tmp_pa
 
 
 async def ask(house: House, op: str, **request: Any) -> Any:
-    handlers = GraphRequests(house.backend, house.coordinator).handlers()
+    handlers = GraphHandlers(house.backend, house.coordinator).handlers()
     return [item async for item in handlers[op](request)][-1]
 
 

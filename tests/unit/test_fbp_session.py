@@ -26,7 +26,7 @@ from gateway.fbp.runtime.backend import (
 from gateway.fbp.runtime.client_session import FbpSession, Out
 from gateway.fbp.runtime.intents import EditGraph, GetSource, SendPacket, StartNetwork, WatchEdges
 from gateway.fbp.runtime.protocol_messages import Reply, render
-from gateway.fbp.runtime.sampling import FlowRate
+from gateway.fbp.runtime.sampling import Sampler
 from gateway.model.edits import AddEdge, AddNode, ChangeNode, Edit, RemoveNode, RenameExport, apply_edits
 from gateway.model.graph import Edge, Export, Graph, Iip, Node
 from gateway.model.port import Direction, PortRef
@@ -348,7 +348,7 @@ def test_whoever_chose_edges_is_shown_these_only() -> None:
 
 
 def test_a_busy_edge_is_sampled_and_does_not_hide_a_quiet_one() -> None:
-    rate = FlowRate(per_edge=10, per_client=100)
+    rate = Sampler(per_edge=10, per_client=100)
     shown = sum(rate.passes("busy", now / 1000) for now in range(2000))
     assert 10 <= shown <= 31
     assert rate.passes("quiet", 2.0)

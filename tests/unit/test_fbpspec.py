@@ -10,7 +10,7 @@ import pytest
 from gateway.errors import ConfigError
 from gateway.fbpspec.core.jsonpath import PathError, query
 from gateway.fbpspec.core.matchers import check
-from gateway.fbpspec.core.report import Result, Verdict, as_json, as_junit, summary, text_lines
+from gateway.fbpspec.core.report import Result, SpecVerdict, as_json, as_junit, summary, text_lines
 from gateway.fbpspec.core.suite import Fixture, parse_suites
 
 SUITES = """
@@ -212,9 +212,9 @@ def test_values_nested_too_deeply_to_be_compared_fail_and_do_not_crash() -> None
 
 
 RESULTS = [
-    Result("Lamps", "Lamp", "on", "shines", Verdict.PASSED, seconds=0.25),
-    Result("Lamps", "Lamp", "off", "is <dark>", Verdict.FAILED, 'expected "\x00" to equal 1', 0.5),
-    Result("Fans", "Fan", "spin", "turns", Verdict.SKIPPED, "no fan"),
+    Result("Lamps", "Lamp", "on", "shines", SpecVerdict.PASSED, seconds=0.25),
+    Result("Lamps", "Lamp", "off", "is <dark>", SpecVerdict.FAILED, 'expected "\x00" to equal 1', 0.5),
+    Result("Fans", "Fan", "spin", "turns", SpecVerdict.SKIPPED, "no fan"),
 ]
 
 

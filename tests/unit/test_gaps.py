@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.serial_link.protocol.sequence_gaps import Gaps
+from gateway.serial_link.protocol.sequence_gaps import SequenceGaps
 
 
 @pytest.mark.parametrize(
@@ -20,12 +20,12 @@ from gateway.serial_link.protocol.sequence_gaps import Gaps
     ],
 )
 def test_a_gap_is_what_is_missing_between_two_numbers(numbers: list[int], lost: list[int]) -> None:
-    gaps = Gaps()
+    gaps = SequenceGaps()
     assert [gaps.feed(number) for number in numbers] == lost
 
 
 def test_after_a_reset_any_number_is_right() -> None:
-    gaps = Gaps()
+    gaps = SequenceGaps()
     gaps.feed(5)
     gaps.reset()
     assert gaps.feed(100) == 0

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from gateway.serial_link.connected.core.recovery import Ladder, Rung
+from gateway.serial_link.connected.core.recovery import Recovery, Rung
 
 
-def climb(ladder: Ladder, until_s: float, every_s: float = 5.0) -> list[tuple[float, Rung]]:
+def climb(ladder: Recovery, until_s: float, every_s: float = 5.0) -> list[tuple[float, Rung]]:
     """All attempts on a board that never answers, with a supervisor that asks every few seconds."""
     now, attempts = 0.0, []
     while now < until_s:
@@ -20,7 +20,7 @@ def climb(ladder: Ladder, until_s: float, every_s: float = 5.0) -> list[tuple[fl
 
 
 def test_every_third_attempt_in_a_row_resets_the_board() -> None:
-    rungs = [rung for _, rung in climb(Ladder(), 60.0)]
+    rungs = [rung for _, rung in climb(Recovery(), 60.0)]
     assert rungs[:7] == [
         Rung.REOPEN,
         Rung.REOPEN,
@@ -33,13 +33,13 @@ def test_every_third_attempt_in_a_row_resets_the_board() -> None:
 
 
 def test_after_ten_silent_minutes_one_attempt_a_minute_is_the_most() -> None:
-    times = [now for now, _ in climb(Ladder(), 4000.0) if now > 610]
+    times = [now for now, _ in climb(Recovery(), 4000.0) if now > 610]
     assert all(later - earlier > 59.9 for earlier, later in pairwise(times))
     assert len(times) > 50
 
 
 def test_an_answer_is_a_new_start() -> None:
-    ladder = Ladder()
+    ladder = Recovery()
     climb(ladder, 1000.0)
     ladder.answered()
     assert ladder.wait_s(1001.0) == 0
@@ -47,7 +47,7 @@ def test_an_answer_is_a_new_start() -> None:
 
 
 def test_where_it_is_asked_for_every_second_reset_is_one_of_the_usb_device() -> None:
-    ladder, rungs = Ladder(), []
+    ladder, rungs = Recovery(), []
     for number in range(13):
         rungs.append(ladder.attempt(float(number), reauthorises=True))
         ladder.failed(float(number))

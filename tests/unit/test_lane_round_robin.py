@@ -76,7 +76,7 @@ def test_one_that_fails_everywhere_is_dead_after_max_attempts() -> None:
     while given(sent):
         tried += given(sent)
         sent = bench.tell(ev.Deferred(ref(sent), "no answer", counts=True))
-        if kinds(sent) == ["Tried"]:  # both are asked now, and a pause begins
+        if kinds(sent) == ["RecordAttempts"]:  # both are asked now, and a pause begins
             sent = bench.wait(1.0)
     assert len(tried) == 3
     assert kinds(sent) == ["Bury", "AnnounceDead"]

@@ -33,10 +33,10 @@ from gateway.serial_link.protocol.link_events import (
     IoChanged,
     LinkEvent,
     LinkOptions,
+    LinkRequestFailed,
     Opened,
     PacketSent,
     Replied,
-    RequestFailed,
     options_for,
 )
 from tests.support.vectors import CAPTURES, each
@@ -108,10 +108,10 @@ def test_a_captured_conversation_reads_as_it_happened(wire: Wire, scenario: dict
 
 
 def check(wire: Wire, token: int, answers: list[Command], events: list[LinkEvent]) -> None:
-    outcome = [event for event in events if isinstance(event, Replied | RequestFailed)]
+    outcome = [event for event in events if isinstance(event, Replied | LinkRequestFailed)]
     assert [event.token for event in outcome] == [token]
     refusals = [unit for unit in answers if unit.kind in (CommandKind.ERROR, CommandKind.DEBUG_MESSAGE)]
-    if isinstance(outcome[0], RequestFailed):
+    if isinstance(outcome[0], LinkRequestFailed):
         codes = [unit["code"] if unit.kind == CommandKind.ERROR else unit["point"] for unit in refusals]
         assert outcome[0].code in codes
     packets = [event for event in events if isinstance(event, PacketSent)]
@@ -165,7 +165,7 @@ def test_success_after_the_complaint_about_a_missing_node_is_a_refusal_on_the_ol
     link.receive(bytes.fromhex("6a01170000000000"), 0.0)
     assert link.events() == []
     link.receive(bytes.fromhex("7209000700000000"), 0.0)
-    assert link.events() == [RequestFailed(token, "send message invalid node", 23)]
+    assert link.events() == [LinkRequestFailed(token, "send message invalid node", 23)]
 
 
 def test_a_complaint_of_the_network_is_no_refusal_of_the_request_in_flight() -> None:
@@ -221,7 +221,7 @@ def test_a_request_that_is_not_answered_fails_and_the_link_opens_again(wire: Wir
     assert link.events() == []
     link.tick(1.5)
     assert link.events() == [
-        RequestFailed(token, "no reply to start network"),
+        LinkRequestFailed(token, "no reply to start network"),
         Desynced("no reply to start network"),
     ]
     assert link.data_to_send().startswith(wire.magic)
@@ -251,7 +251,7 @@ def test_an_answer_that_does_not_repeat_its_request_is_damage(
     link = opened(wire)
     link.request(Command(0, CommandKind[kind], bytes.fromhex(args)), 0.0)
     answer(link, wire, bytes.fromhex(given), CommandKind[reply])
-    assert [type(event) for event in link.events()] == [RequestFailed, Desynced]
+    assert [type(event) for event in link.events()] == [LinkRequestFailed, Desynced]
 
 
 @pytest.mark.parametrize(
@@ -295,7 +295,7 @@ def test_a_board_that_reads_shifted_commands_is_opened_again_at_once() -> None:
     link = opened(W10)
     link.request(command(CommandKind.STOP_NETWORK), 0.0)
     link.receive(bytes.fromhex("006a0109000000000000"), 0.0)
-    assert [type(event) for event in link.events()] == [RequestFailed, Desynced]
+    assert [type(event) for event in link.events()] == [LinkRequestFailed, Desynced]
 
 
 @EVERY_WIRE
@@ -351,7 +351,7 @@ def test_a_command_without_a_reply_is_fenced_by_a_ping() -> None:
     out = link.data_to_send()
     assert (out[1], out[11]) == (CommandKind.SET_IO_VALUE, CommandKind.PING)
     link.receive(bytes.fromhex("006a011a000000000000") + bytes((out[10], 109)) + out[12:], 0.0)
-    assert link.events() == [RequestFailed(token, "io operation not implemented", 26)]
+    assert link.events() == [LinkRequestFailed(token, "io operation not implemented", 26)]
 
 
 def test_firmware_of_our_own_answers_and_reports_simulated_pins() -> None:

@@ -10,13 +10,13 @@ from gateway.errors import BoardFull, LocalProtocolError
 from gateway.fbp.text.graph_files import parse_graph
 from gateway.model.packet import Packet, PacketType
 from gateway.serial_link.protocol.board_model import BoardModel
-from gateway.serial_link.protocol.checksum_framer import CheckedFramer
+from gateway.serial_link.protocol.checksum_framer import ChecksumFramer
 from gateway.serial_link.protocol.codec import W10, Command, command, decode, encode, opening, send_packet
 from gateway.serial_link.protocol.commandformat import CommandKind, DebugLevel, DebugPoint
 from gateway.serial_link.protocol.credit import CreditLimits
 from gateway.serial_link.protocol.extensions import NONE, WANTED, Extension, checked, checksum, extend
 from gateway.serial_link.protocol.link import Link
-from gateway.serial_link.protocol.link_events import Desynced, LinkEvent, PacketSent, Replied, RequestFailed
+from gateway.serial_link.protocol.link_events import Desynced, LinkEvent, LinkRequestFailed, PacketSent, Replied
 from tests.support.firmware import library
 
 LIMITS = CreditLimits(packets=8, in_flight=3, reserve=2)
@@ -192,7 +192,7 @@ def test_a_command_that_the_board_got_damaged_fails_as_that_and_what_it_reports_
     peer.answer(CommandKind.PONG, peer.take()[0].args)
     peer.link.receive(plain, 0.0)
     events = peer.link.events()
-    failed = [one for one in events if isinstance(one, RequestFailed)]
+    failed = [one for one in events if isinstance(one, LinkRequestFailed)]
     assert [(one.token, one.code) for one in failed] == [(token, DebugPoint.BAD_CHECKSUM)]
     assert numbers(events) == [1, 2, 3, 0]
     assert peer.link.counters.commands_damaged == 1
@@ -241,7 +241,7 @@ def test_what_runs_is_known_on_unless_something_that_changes_it_was_on_its_way(
 def test_the_framer_finds_good_commands_at_any_cut() -> None:
     stream = b"".join(checked(encode(W10, event(number))) for number in range(1, 20))
     for step in range(1, 25):
-        framer = CheckedFramer(W10)
+        framer = ChecksumFramer(W10)
         found = []
         for at in range(0, len(stream), step):
             found += framer.receive(stream[at : at + step])
@@ -312,7 +312,7 @@ def test_a_packet_that_finds_no_room_for_long_is_given_back_to_be_tried_later() 
         peer.link.tick(now)
         if peer.take():
             peer.granted(8, room=2, now=now)
-    failed = [one for one in peer.link.events() if isinstance(one, RequestFailed)]
+    failed = [one for one in peer.link.events() if isinstance(one, LinkRequestFailed)]
     assert [one.token for one in failed] == [token]
     assert isinstance(failed[0].here, BoardFull)
     assert peer.link.is_open
@@ -344,7 +344,7 @@ def test_an_answer_that_was_damaged_fails_its_request_and_those_behind_it_are_an
     peer.sent(room=30)
     peer.sent(room=30)
     events = peer.link.events()
-    assert [one.token for one in events if isinstance(one, RequestFailed)] == tokens[:1]
+    assert [one.token for one in events if isinstance(one, LinkRequestFailed)] == tokens[:1]
     assert [one.token for one in events if isinstance(one, Replied)] == tokens[1:]
     assert peer.link.is_open
 

@@ -15,7 +15,7 @@ from gateway.serial_link.protocol.board_model import BoardModel
 from gateway.serial_link.protocol.codec import W8_04, W8_06, W10, Command, Wire, command, decode, send_packet
 from gateway.serial_link.protocol.commandformat import REPLY_OF, CommandKind
 from gateway.serial_link.protocol.link import Link
-from gateway.serial_link.protocol.link_events import Opened, Replied, RequestFailed
+from gateway.serial_link.protocol.link_events import LinkRequestFailed, Opened, Replied
 from gateway.simulator.core.board import Board
 from tests.support.vectors import CAPTURES, frames, library
 
@@ -79,8 +79,8 @@ def test_a_link_with_a_model_refuses_in_the_order_of_the_requests() -> None:
     good = link.request(packet(1), 0.0)
     bad = link.request(packet(2), 0.0)
     events = exchange(link, board)
-    assert [type(event) for event in events] == [Replied, Replied, Replied, RequestFailed]
-    assert isinstance(events[-1], RequestFailed)
+    assert [type(event) for event in events] == [Replied, Replied, Replied, LinkRequestFailed]
+    assert isinstance(events[-1], LinkRequestFailed)
     assert (events[-1].token, events[-1].reason) == (bad, "node 2: the board has no such node")
     assert good != bad
     assert link.counters.refused_here == 1

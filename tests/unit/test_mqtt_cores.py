@@ -23,10 +23,10 @@ from gateway.errors import (
 from gateway.model.address import mqtt
 from gateway.model.message import Delivery, Message, Outcome
 from gateway.model.topic import topic_problem
-from gateway.mqtt.core.inbound import MOST_UNSETTLED, PARKED, Intake, subscription_id
-from gateway.mqtt.core.outbound import Limits, Outbox
+from gateway.mqtt.core.inbound import MOST_UNSETTLED, PARKED, MqttInbound, subscription_id
+from gateway.mqtt.core.outbound import MqttOutbound, PublishLimits
 from gateway.mqtt.core.packets import (
-    Incoming,
+    IncomingPublish,
     PacketReader,
     decode_length,
     decode_puback,
@@ -226,17 +226,17 @@ def test_subscription_ids_are_found() -> None:
 # -- intake ---------------------------------------------------------------------------------------------------------
 
 
-def intake() -> Intake:
+def intake() -> MqttInbound:
     numbers = count(1)
-    return Intake(1, "shed", lambda: f"made-{next(numbers)}", lambda: 1000)
+    return MqttInbound(1, "shed", lambda: f"made-{next(numbers)}", lambda: 1000)
 
 
-def incoming(topic: str, mid: int, body: bytes = b"", *, numbers: tuple[int, ...] = ()) -> Incoming:
+def incoming(topic: str, mid: int, body: bytes = b"", *, numbers: tuple[int, ...] = ()) -> IncomingPublish:
     properties = b"".join(b"\x0b" + encode_length(number) for number in numbers)
-    return Incoming(topic.encode(), mid, False, False, properties, body)
+    return IncomingPublish(topic.encode(), mid, False, False, properties, body)
 
 
-def ready(core: Intake) -> list[Delivery]:
+def ready(core: MqttInbound) -> list[Delivery]:
     taken = list(core.ready)
     core.ready.clear()
     return taken
@@ -395,15 +395,15 @@ class Results:
         return done
 
 
-def outbox(limits: Limits) -> tuple[Outbox, list[bytes], Results]:
+def outbox(limits: PublishLimits) -> tuple[MqttOutbound, list[bytes], Results]:
     packets: list[bytes] = []
-    core = Outbox(packets.append)
+    core = MqttOutbound(packets.append)
     core.limits = limits
     return core, packets, Results()
 
 
 def test_no_more_than_the_window_is_unconfirmed_and_order_is_kept() -> None:
-    core, packets, results = outbox(Limits(2, properties=False))
+    core, packets, results = outbox(PublishLimits(2, properties=False))
     for name in "abcd":
         core.submit(mqtt("t"), Message(name, name.encode()), results.at(name))
     assert [packet[-1:] for packet in packets] == [b"a", b"b"]
@@ -418,7 +418,7 @@ def test_no_more_than_the_window_is_unconfirmed_and_order_is_kept() -> None:
 
 
 def test_acks_that_come_together_free_their_slots_together() -> None:
-    core, packets, results = outbox(Limits(2, properties=False))
+    core, packets, results = outbox(PublishLimits(2, properties=False))
     for name in "abcde":
         core.submit(mqtt("t"), Message(name, name.encode()), results.at(name))
     core.confirmed((2, 1, 2, 9))
@@ -431,7 +431,7 @@ def test_acks_that_come_together_free_their_slots_together() -> None:
 
 
 def test_an_abandoned_publication_that_waits_is_not_sent() -> None:
-    core, packets, results = outbox(Limits(1))
+    core, packets, results = outbox(PublishLimits(1))
     core.submit(mqtt("t"), Message("a", b""), results.at("a"))
     core.submit(mqtt("t"), Message("b", b""), results.at("b")).abandoned = True
     core.submit(mqtt("t"), Message("c", b""), results.at("c"))
@@ -453,7 +453,7 @@ def test_an_abandoned_publication_that_waits_is_not_sent() -> None:
     ],
 )
 def test_a_reason_code_says_whether_another_attempt_helps(code: int, kind: type, final: bool) -> None:
-    core, _, results = outbox(Limits(1))
+    core, _, results = outbox(PublishLimits(1))
     core.submit(mqtt("t"), Message("a", b""), results.at("a"))
     core.acknowledged(1, code)
     problem = results.of["a"]
@@ -462,14 +462,14 @@ def test_a_reason_code_says_whether_another_attempt_helps(code: int, kind: type,
 
 
 def test_no_matching_subscriber_is_success() -> None:
-    core, _, results = outbox(Limits(1))
+    core, _, results = outbox(PublishLimits(1))
     core.submit(mqtt("t"), Message("a", b""), results.at("a"))
     core.acknowledged(1, 0x10)
     assert results.of == {"a": None}
 
 
 def test_a_message_no_broker_takes_is_refused_without_a_slot() -> None:
-    core, packets, results = outbox(Limits(1, max_packet_bytes=100))
+    core, packets, results = outbox(PublishLimits(1, max_packet_bytes=100))
     core.submit(mqtt("a/+"), Message("topic", b""), results.at("topic"))
     core.submit(mqtt("a"), Message("size", b"x" * 100), results.at("size"))
     assert all(isinstance(problem, DeliveryRefused) and problem.permanent for problem in results.of.values())
@@ -478,7 +478,7 @@ def test_a_message_no_broker_takes_is_refused_without_a_slot() -> None:
 
 
 def test_a_lost_connection_fails_all_and_takes_no_more() -> None:
-    core, _, results = outbox(Limits(1))
+    core, _, results = outbox(PublishLimits(1))
     down = ConnectionLost("mqtt", "gone")
     core.submit(mqtt("t"), Message("a", b""), results.at("a"))
     core.submit(mqtt("t"), Message("b", b""), results.at("b"))
@@ -489,7 +489,7 @@ def test_a_lost_connection_fails_all_and_takes_no_more() -> None:
 
 
 def test_a_packet_id_in_use_is_passed_over() -> None:
-    core, packets, results = outbox(Limits(70_000, properties=False))
+    core, packets, results = outbox(PublishLimits(70_000, properties=False))
     core.submit(mqtt("t"), Message("stuck", b""), results.at("stuck"))
     for number in range(2, 65_536):
         core.submit(mqtt("t"), Message(str(number), b""), results.at(str(number)))
@@ -499,9 +499,9 @@ def test_a_packet_id_in_use_is_passed_over() -> None:
 
 
 def test_retain_is_asked_for_only_where_the_broker_retains() -> None:
-    core, packets, results = outbox(Limits(2, retain=False))
+    core, packets, results = outbox(PublishLimits(2, retain=False))
     core.submit(mqtt("t"), Message("a", b"", retain=True), results.at("a"))
-    core.limits = Limits(2)
+    core.limits = PublishLimits(2)
     core.submit(mqtt("t"), Message("b", b"", retain=True), results.at("b"))
     assert [packet[0] for packet in packets] == [0x32, 0x33]
 

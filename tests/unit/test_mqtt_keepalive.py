@@ -10,7 +10,7 @@ import pytest
 
 from gateway.errors import ConnectionLost, TransportDown
 from gateway.model.address import mqtt
-from gateway.mqtt.client import Connection, Handlers
+from gateway.mqtt.client import Handlers, MqttConnection
 from gateway.mqtt.core.packets import PINGREQ
 from gateway.mqtt.core.settings import MqttSettings
 from gateway.mqtt.transport import MqttSession
@@ -43,7 +43,7 @@ class Broker(asyncio.Transport):
 
     def __init__(self) -> None:
         super().__init__()
-        self.connection: Connection | None = None
+        self.connection: MqttConnection | None = None
         self.silent = self.unread = self.aborted = False
         self.pings = 0
 
@@ -75,7 +75,7 @@ class Talk:
     def __init__(self, handlers: Handlers | None = None) -> None:
         self.lost: list[TransportDown] = []
         own = Handlers(lambda incoming: None, lambda mid, code: None, self.lost.append, lambda: None)
-        self.connection = Connection(SETTINGS, "3.1.1", "den", handlers or own)
+        self.connection = MqttConnection(SETTINGS, "3.1.1", "den", handlers or own)
         self.broker = Broker()
         self.connection.connection_made(self.broker)
         self.accepted = self.connection.begin(clean=True, will=None)

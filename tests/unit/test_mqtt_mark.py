@@ -11,10 +11,10 @@ from gateway.errors import DeliveryDeferred
 from gateway.model.address import Address, mqtt
 from gateway.model.message import Message
 from gateway.mqtt import catchup_marker as mqtt_mark
-from gateway.mqtt.catchup_marker import Mark
-from gateway.mqtt.client import Connection, Handlers
-from gateway.mqtt.core.inbound import Intake
-from gateway.mqtt.core.packets import Incoming
+from gateway.mqtt.catchup_marker import CatchupMarker
+from gateway.mqtt.client import Handlers, MqttConnection
+from gateway.mqtt.core.inbound import MqttInbound
+from gateway.mqtt.core.packets import IncomingPublish
 from gateway.mqtt.core.settings import Granted
 from gateway.transport import Done
 
@@ -31,10 +31,10 @@ class House:
         self.sent: list[bytes] = []
         self.told: list[Done] = []
         self.forgotten, self.sent_again = asyncio.Event(), asyncio.Event()
-        self.intake = Intake(1, "shed", lambda: "id", lambda: 0)
+        self.intake = MqttInbound(1, "shed", lambda: "id", lambda: 0)
         self.intake.ours = frozenset((TOPIC.encode(), TOPIC.replace(".", "/").encode()))
         self.handlers = Handlers(self.intake.arrived, lambda mid, code: None, lambda down: None, lambda: None)
-        self.mark = Mark(TOPIC, "shed", self.intake, self.handlers, self._submit)
+        self.mark = CatchupMarker(TOPIC, "shed", self.intake, self.handlers, self._submit)
 
     def _submit(self, target: Address, message: Message, done: Done) -> None:
         assert target.name == TOPIC
@@ -44,10 +44,12 @@ class House:
             self.sent_again.set()
 
     async def put(self) -> None:
-        await self.mark.put(cast(Connection, self))
+        await self.mark.put(cast(MqttConnection, self))
 
     def arrives(self, body: bytes, topic: str = TOPIC, mid: int = 1) -> None:
-        self.handlers.published(Incoming(topic.encode(), mid, retain=False, again=False, properties=b"", payload=body))
+        self.handlers.published(
+            IncomingPublish(topic.encode(), mid, retain=False, again=False, properties=b"", payload=body)
+        )
 
     # -- as a connection --------------------------------------------------------------------------------------------
 

@@ -9,17 +9,17 @@ import pytest
 
 from gateway.errors import DeliveryDeferred, DeliveryError, DeliveryRefused, LocalProtocolError
 from gateway.serial_link.connected.link_driver import OnAnswer
-from gateway.serial_link.connected.send_queue import Outbox
+from gateway.serial_link.connected.send_queue import SendQueue
 from gateway.serial_link.protocol.codec import Command, command
 from gateway.serial_link.protocol.commandformat import CommandKind, DebugPoint
-from gateway.serial_link.protocol.link_events import Replied, RequestFailed, RequestToken
+from gateway.serial_link.protocol.link_events import LinkRequestFailed, Replied, RequestToken
 
 PING = command(CommandKind.PING)
 
 
-def outbox_of(request: Callable[[Command, OnAnswer], None], *, window: int = 1) -> Outbox:
+def outbox_of(request: Callable[[Command, OnAnswer], None], *, window: int = 1) -> SendQueue:
     """The outbox of a board that is trusted, with so many packets in flight at most."""
-    outbox = Outbox("device attic", request, lambda: window)
+    outbox = SendQueue("device attic", request, lambda: window)
     outbox.trust()
     return outbox
 
@@ -33,7 +33,7 @@ def outbox_of(request: Callable[[Command, OnAnswer], None], *, window: int = 1) 
 )
 async def test_a_full_board_is_tried_again_and_a_refusal_is_not(code: int, problem: type[DeliveryError]) -> None:
     def answer(unit: Command, on_answer: OnAnswer) -> None:
-        on_answer(RequestFailed(RequestToken(1), "no", code=code))
+        on_answer(LinkRequestFailed(RequestToken(1), "no", code=code))
 
     outbox = outbox_of(answer)
     with pytest.raises(problem):
@@ -74,7 +74,7 @@ class Board:
         """It got something damaged, and obeyed nothing that was not answered yet."""
         asked, self.asked = self.asked, []
         for _, on_answer in asked:
-            on_answer(RequestFailed(RequestToken(1), "damaged", code=DebugPoint.BAD_CHECKSUM))
+            on_answer(LinkRequestFailed(RequestToken(1), "damaged", code=DebugPoint.BAD_CHECKSUM))
 
 
 def pings(*values: int) -> list[Command]:
@@ -108,7 +108,7 @@ async def test_messages_for_several_ports_fly_side_by_side_and_those_for_one_por
 
 async def test_without_a_window_one_packet_flies() -> None:
     board = Board()
-    outbox = Outbox("device attic", board.request)
+    outbox = SendQueue("device attic", board.request)
     outbox.trust()
     async with asyncio.timeout(120), asyncio.TaskGroup() as tasks:
         tasks.create_task(outbox.send("a", "m1", lambda: pings(1, 2)))

@@ -78,7 +78,7 @@ def full(bench: Bench, room: int, log: list[ev.Effect]) -> list[ev.Effect]:
             room += sum(RECORD_BYTES + 2 for _ in effect.seqs)
         elif isinstance(effect, ev.Fetch):
             todo += bench.fetch([effect])
-        elif isinstance(effect, ev.Store):
+        elif isinstance(effect, ev.StoreRecords):
             wanted = sum(record.size for record in effect.records)
             if wanted > room:
                 todo += bench.tell(ev.StoreRefused(effect.token, "full", full=True, room=room))

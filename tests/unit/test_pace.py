@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from gateway.serial_link.ports.read_batching import ANSWER_S, MANY, PIECE, QUIET_TICKS, TICK_S, WINDOW_S, Pace
+from gateway.serial_link.ports.read_batching import ANSWER_S, MANY, PIECE, QUIET_TICKS, TICK_S, WINDOW_S, ReadBatching
 
 SOON_S = WINDOW_S / MANY / 4
 RARELY_S = 0.02
@@ -56,7 +56,7 @@ class Loop:
 class Line:
     """A port at a pace: what came over it, and what was read when."""
 
-    def __init__(self, loop: Loop, pace: Pace, fd: int) -> None:
+    def __init__(self, loop: Loop, pace: ReadBatching, fd: int) -> None:
         self.loop, self.pace, self.fd = loop, pace, fd
         self.waiting = 0
         self.reads: list[tuple[float, int]] = []
@@ -98,12 +98,12 @@ def loop() -> Loop:
 
 
 @pytest.fixture
-def pace() -> Pace:
-    return Pace()
+def pace() -> ReadBatching:
+    return ReadBatching()
 
 
 @pytest.fixture
-def line(loop: Loop, pace: Pace) -> Line:
+def line(loop: Loop, pace: ReadBatching) -> Line:
     return Line(loop, pace, 5)
 
 
@@ -152,7 +152,7 @@ def test_who_falls_silent_is_watched_again_and_the_clock_stands_still(loop: Loop
 
 
 def test_answers_that_come_byte_by_byte_are_read_at_once_however_long_they_are(
-    loop: Loop, pace: Pace, line: Line
+    loop: Loop, pace: ReadBatching, line: Line
 ) -> None:
     for _ in range(50):
         pace.at_once(line.fd)
@@ -162,7 +162,7 @@ def test_answers_that_come_byte_by_byte_are_read_at_once_however_long_they_are(
     assert not line.is_watched
 
 
-def test_others_are_read_at_once_meanwhile(loop: Loop, pace: Pace, line: Line) -> None:
+def test_others_are_read_at_once_meanwhile(loop: Loop, pace: ReadBatching, line: Line) -> None:
     other = Line(loop, pace, 6)
     line.speak(MANY + 1, SOON_S)
     other.comes()
@@ -170,7 +170,7 @@ def test_others_are_read_at_once_meanwhile(loop: Loop, pace: Pace, line: Line) -
     assert (line.is_watched, other.is_watched) == (False, True)
 
 
-def test_all_that_speak_without_a_pause_are_read_in_one_turn(loop: Loop, pace: Pace) -> None:
+def test_all_that_speak_without_a_pause_are_read_in_one_turn(loop: Loop, pace: ReadBatching) -> None:
     lines = [Line(loop, pace, fd) for fd in range(4)]
     for _ in range(MANY + 1):
         loop.now += SOON_S
@@ -185,7 +185,7 @@ def test_all_that_speak_without_a_pause_are_read_in_one_turn(loop: Loop, pace: P
     assert len(loop.timers) == 1
 
 
-def test_an_answer_that_is_awaited_is_taken_at_once(loop: Loop, pace: Pace, line: Line) -> None:
+def test_an_answer_that_is_awaited_is_taken_at_once(loop: Loop, pace: ReadBatching, line: Line) -> None:
     line.speak(MANY + 1, SOON_S)
     line.comes()
     pace.at_once(line.fd)
@@ -205,7 +205,7 @@ def test_what_comes_in_large_pieces_is_not_kept_waiting(loop: Loop, line: Line) 
     assert line.is_watched
 
 
-def test_who_is_forgotten_is_read_no_more(loop: Loop, pace: Pace) -> None:
+def test_who_is_forgotten_is_read_no_more(loop: Loop, pace: ReadBatching) -> None:
     watched, by_clock = Line(loop, pace, 1), Line(loop, pace, 2)
     by_clock.speak(MANY + 1, SOON_S)
     for line in (watched, by_clock):
@@ -219,7 +219,7 @@ def test_who_is_forgotten_is_read_no_more(loop: Loop, pace: Pace) -> None:
 
 
 @pytest.mark.parametrize("spoken", [MANY - 1, MANY, MANY + 3])
-def test_a_port_may_be_closed_while_it_is_read(loop: Loop, pace: Pace, spoken: int) -> None:
+def test_a_port_may_be_closed_while_it_is_read(loop: Loop, pace: ReadBatching, spoken: int) -> None:
     line = Line(loop, pace, 1)
     line.speak(spoken, SOON_S)
     line.when_read = lambda: pace.forget(line.fd)
@@ -229,7 +229,7 @@ def test_a_port_may_be_closed_while_it_is_read(loop: Loop, pace: Pace, spoken: i
     assert (loop.watched, loop.timers) == ({}, [])
 
 
-def test_a_descriptor_that_is_opened_anew_is_another_port(loop: Loop, pace: Pace) -> None:
+def test_a_descriptor_that_is_opened_anew_is_another_port(loop: Loop, pace: ReadBatching) -> None:
     old = Line(loop, pace, 1)
     old.speak(MANY + 1, SOON_S)
     old.comes()
@@ -244,7 +244,7 @@ def test_a_descriptor_that_is_opened_anew_is_another_port(loop: Loop, pace: Pace
 
 
 @pytest.mark.parametrize("spoken", [1, MANY + 1])
-def test_nothing_is_left_of_a_port_that_was_listened_to_anew(loop: Loop, pace: Pace, spoken: int) -> None:
+def test_nothing_is_left_of_a_port_that_was_listened_to_anew(loop: Loop, pace: ReadBatching, spoken: int) -> None:
     Line(loop, pace, 1).speak(spoken, SOON_S)
     anew = Line(loop, pace, 1)
     anew.comes()
@@ -254,7 +254,7 @@ def test_nothing_is_left_of_a_port_that_was_listened_to_anew(loop: Loop, pace: P
     assert (loop.watched, loop.timers) == ({}, [])
 
 
-def test_what_goes_wrong_with_one_port_holds_up_no_other(loop: Loop, pace: Pace) -> None:
+def test_what_goes_wrong_with_one_port_holds_up_no_other(loop: Loop, pace: ReadBatching) -> None:
     def fails() -> None:
         raise ZeroDivisionError
 

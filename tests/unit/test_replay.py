@@ -10,7 +10,7 @@ from gateway.serial_link.graph.upload import compile_stream
 from gateway.serial_link.protocol.capture_format import Capture, CaptureLine, capture_commands
 from gateway.serial_link.protocol.codec import W10, Command, command, encode, send_packet
 from gateway.serial_link.protocol.commandformat import CommandKind, DebugLevel, DebugPoint
-from gateway.serial_link.protocol.dissector import Way
+from gateway.serial_link.protocol.dissector import LineDirection
 from gateway.serial_link.protocol.extensions import NONE, WANTED, Extension, extend
 from gateway.simulator.core.board import Board
 from gateway.simulator.core.our_firmware import Told
@@ -42,7 +42,7 @@ class Recorded:
 
     def receive(self, data: bytes, now: float) -> None:
         self.now = now
-        self.lines.append(CaptureLine(now, Way.TO_BOARD, data))
+        self.lines.append(CaptureLine(now, LineDirection.TO_BOARD, data))
         self._board.receive(data, now)
 
     def tick(self, now: float) -> None:
@@ -52,7 +52,7 @@ class Recorded:
     def data_to_send(self) -> bytes:
         data = self._board.data_to_send()
         if data:
-            self.lines.append(CaptureLine(self.now, Way.FROM_BOARD, data))
+            self.lines.append(CaptureLine(self.now, LineDirection.FROM_BOARD, data))
         return data
 
 
@@ -64,7 +64,7 @@ def recorded() -> tuple[Agreeing, list[tuple[float, bool, Command]]]:
     assert (host.link.active, host.failures, host.desyncs, host.lost) == (WANTED, [], 0, 0)
     assert host.link.counters.grants > 2
     capture = Capture(W10, 115200, "attic", tuple(board.lines))
-    return host, [(time, way is Way.TO_BOARD, unit) for time, way, unit in capture_commands(capture)]
+    return host, [(time, way is LineDirection.TO_BOARD, unit) for time, way, unit in capture_commands(capture)]
 
 
 def test_a_host_that_agrees_gets_what_the_recorded_one_got() -> None:

@@ -20,7 +20,7 @@ from gateway.routing.core import events as ev
 from gateway.routing.core.table import RouteTable
 from gateway.serial_link.ports.core.identity import Identity, PortFacts
 from gateway.serial_link.records.board_settings import changed, is_delivery
-from gateway.serial_link.records.devices_json import DeviceRecord
+from gateway.serial_link.records.devices_json import BoardRecord
 from gateway.serial_link.records.profile import (
     BoardProfile,
     PortMeaning,
@@ -61,8 +61,8 @@ def test_a_list_says_it_as_toml_does(tmp_path: Path) -> None:
         load_list(path)
 
 
-def record() -> DeviceRecord:
-    return DeviceRecord(
+def record() -> BoardRecord:
+    return BoardRecord(
         id="one",
         role="attic",
         identity=Identity("path", "/dev/x"),

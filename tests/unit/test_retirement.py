@@ -78,8 +78,8 @@ def test_an_edge_that_is_full_and_blocks_holds_its_source_back_though_all_of_it_
         delivery = Delivery(Message(f"m{number}", b"x"), EDGE.source, 1, number, False)
         effects += router.handle(ev.Delivered(delivery), 0.0)
     seq = 0
-    while stores := [effect for effect in effects if isinstance(effect, ev.Store)]:
-        effects = [effect for effect in effects if not isinstance(effect, ev.Store)]
+    while stores := [effect for effect in effects if isinstance(effect, ev.StoreRecords)]:
+        effects = [effect for effect in effects if not isinstance(effect, ev.StoreRecords)]
         for store in stores:
             seqs = range(seq + 1, seq + 1 + len(store.records))
             seq = seqs[-1]

@@ -41,7 +41,7 @@ def test_held_is_published_at_once_and_settled_after_the_confirmation_without_th
 def test_stored_is_committed_then_settled_then_published_then_forgotten() -> None:
     bench = Bench([edge(mode=STORED)])
     asked = bench.deliver("a")
-    assert kinds(asked) == ["Store"]
+    assert kinds(asked) == ["StoreRecords"]
     committed = bench.commit(asked)
     assert kinds(committed) == ["Settle", "Publish"]
     assert kinds(bench.tell(ev.Confirmed(refs(committed)[0]))) == ["Forget"]
@@ -51,7 +51,7 @@ def test_stored_is_committed_then_settled_then_published_then_forgotten() -> Non
 def test_held_is_spilled_when_its_target_is_down_and_settled_after_the_commit() -> None:
     bench = Bench([edge()], up=())
     asked = bench.deliver("a")
-    assert kinds(asked) == ["Store"]
+    assert kinds(asked) == ["StoreRecords"]
     assert settled(bench.commit(asked)) == ["a"]
 
 
@@ -180,7 +180,7 @@ def test_new_messages_of_a_draining_edge_go_behind_the_spool() -> None:
     bench.settle_down(bench.deliver("a") + bench.deliver("b"))
     up = bench.tell(ev.TargetUp("mqtt"))
     assert published(up) == ["a"]
-    assert kinds(bench.deliver("c")) == ["Store"]
+    assert kinds(bench.deliver("c")) == ["StoreRecords"]
 
 
 def test_most_of_a_backlog_stays_on_disk_while_it_drains() -> None:
@@ -377,7 +377,7 @@ def test_the_record_of_a_dead_letter_is_replaced_where_its_exchange_is_away() ->
     bench = Bench([edge(target=CLOUD, mode=STORED, deadletter=grave)])
     (ref,) = refs(bench.commit(bench.deliver("a")))
     asked = bench.tell(ev.Refused(ref, "poison", permanent=True))
-    assert kinds(asked) == ["Store"]
+    assert kinds(asked) == ["StoreRecords"]
     assert forgotten(bench.commit(asked)) == [1]
     assert [record.binding_id for record in bench.disk.values()] == ["edge!dead"]
 

@@ -18,7 +18,7 @@ from gateway.model.port import Direction, PortDef, PortRef
 from gateway.serial_link.description.self_description import (
     Description,
     DescriptionReader,
-    Limits,
+    FirmwareLimits,
     decode_description,
     encode_description,
 )
@@ -54,7 +54,7 @@ DESCRIPTION = Description(
     "1.2",
     "Arduino Uno",
     ComponentLibrary.of((CLOCK, SENSOR)),
-    Limits(49, 48, 96, 120),
+    FirmwareLimits(49, 48, 96, 120),
     GRAPH,
     {"temp": PortDef("temp", Direction.OUT, 0, "number", "", 0.01, "°C")},
 )

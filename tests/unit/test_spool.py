@@ -19,7 +19,7 @@ from gateway.spool import database, writer
 from gateway.spool.core.record import RECORD_BYTES, SpoolRecord, decode_message, encode_message
 from gateway.spool.core.store import Page
 from gateway.spool.sqlite import SqliteStore, read_records
-from gateway.spool.write_operations import Ask
+from gateway.spool.write_operations import AskDatabase
 from gateway.spool.writer import Writer
 from tests.support.smalldisk import SmallDisk, kinds, small_disk_at
 
@@ -50,7 +50,7 @@ def standing_still(store: SqliteStore) -> Iterator[None]:
         waits.set()
         go_on.wait(60)
 
-    store._writer.put(Ask(question, lambda answer: None))
+    store._writer.put(AskDatabase(question, lambda answer: None))
     try:
         assert waits.wait(60)
         yield

@@ -19,7 +19,7 @@ from gateway.model.message import MAX_HOPS, Message
 from gateway.routing.core import events as ev
 from gateway.routing.core.ledger import ledger_entries
 from gateway.routing.core.table import RouteTable
-from gateway.spool.admin import AT_ONCE, Desk
+from gateway.spool.admin import AT_ONCE, SpoolAdmin
 from gateway.spool.core.listing import edge_meant
 from gateway.spool.core.record import SpoolRecord
 from gateway.spool.database import FETCH_BYTES
@@ -134,7 +134,7 @@ class _Refusing:
 async def test_what_fails_again_at_once_is_tried_once_and_what_comes_meanwhile_is_not_thrown_away(state: Path) -> None:
     store = SqliteStore(state / "spool.db", max_bytes=1 << 20, disk_reserve_bytes=0)
     router = _Refusing(store)
-    desk = Desk(store, router)
+    desk = SpoolAdmin(store, router)
     assert await desk.requeue([], "") == 2
     assert await desk.purge(dead=False, edge="") == {"dropped": 3, "in_flight": 0}
     left = [record async for some in desk.records(dead=None, edge="") for record in some]
@@ -151,12 +151,12 @@ async def test_of_the_named_only_some_are_in_memory_at_a_time(tmp_path: Path) ->
     for seq in seqs:
         store.bury(seq, "poison")
     router = Watching()
-    assert await Desk(store, router).requeue([*seqs, *seqs]) == len(seqs)
+    assert await SpoolAdmin(store, router).requeue([*seqs, *seqs]) == len(seqs)
     assert len(router.batches) > 2
     assert all(len(batch) <= AT_ONCE for batch in router.batches)
     assert all(sum(record.size for record in batch) < 2 * FETCH_BYTES for batch in router.batches)
     waiting = [record.seq for batch in router.batches for record in batch]
-    assert await Desk(store).drop(waiting) == {"dropped": len(seqs), "in_flight": 0}
+    assert await SpoolAdmin(store).drop(waiting) == {"dropped": len(seqs), "in_flight": 0}
     assert await store.load() == []
     await store.close()
 

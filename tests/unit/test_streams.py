@@ -9,21 +9,21 @@ import pytest
 
 from gateway.amqp.codec import frames
 from gateway.amqp.codec.tables import encode_table
-from gateway.amqp.connection import ChannelRefused, Wire
+from gateway.amqp.connection import AmqpConnection, ChannelRefused
 from gateway.amqp.consumer import Consumer
-from gateway.amqp.core.stream_offsets import Place, Places, stream_offset
+from gateway.amqp.core.stream_offsets import StreamOffset, StreamOffsets, stream_offset
 from gateway.amqp.core.topology import intake_arguments
 from gateway.amqp.core.unsettled import Content
 from gateway.model.address import amqp_queue
 from gateway.model.message import Outcome
 
 
-def delivered(place: Place, *offsets: int) -> list[int]:
+def delivered(place: StreamOffset, *offsets: int) -> list[int]:
     return [offset for offset in offsets if place.delivered(offset)]
 
 
 def test_it_begins_with_the_first_there_is_and_goes_on_behind_what_is_settled() -> None:
-    place = Place()
+    place = StreamOffset()
     assert place.begin() == "first"
     assert delivered(place, 7, 8, 9) == [7, 8, 9], "older ones are not kept any more"
     place.accept(7)
@@ -32,7 +32,7 @@ def test_it_begins_with_the_first_there_is_and_goes_on_behind_what_is_settled() 
 
 
 def test_one_that_is_not_settled_is_where_it_begins_again_and_those_behind_it_do_not_come_twice() -> None:
-    place = Place(0)
+    place = StreamOffset(0)
     delivered(place, 0, 1, 2, 3)
     for offset in (1, 3):
         place.accept(offset)
@@ -41,7 +41,7 @@ def test_one_that_is_not_settled_is_where_it_begins_again_and_those_behind_it_do
 
 
 def test_what_is_settled_after_taking_began_again_counts() -> None:
-    place = Place(5)
+    place = StreamOffset(5)
     delivered(place, 5, 6)
     assert place.begin() == 5
     place.accept(5)
@@ -51,7 +51,7 @@ def test_what_is_settled_after_taking_began_again_counts() -> None:
 
 
 def test_offsets_may_leave_gaps() -> None:
-    place = Place(0)
+    place = StreamOffset(0)
     delivered(place, 0, 10, 20)
     for offset in (0, 10, 20):
         place.accept(offset)
@@ -60,7 +60,7 @@ def test_offsets_may_leave_gaps() -> None:
 
 def test_of_a_thousand_in_any_order_none_is_skipped_and_none_is_forgotten() -> None:
     rng = random.Random(5)
-    place, accepted, begins = Place(0), set[int](), 0
+    place, accepted, begins = StreamOffset(0), set[int](), 0
     while len(accepted) < 1000:
         start = place.begin()
         assert isinstance(start, int)
@@ -75,7 +75,7 @@ def test_of_a_thousand_in_any_order_none_is_skipped_and_none_is_forgotten() -> N
 
 
 def test_places_are_the_same_for_the_next_run_and_written_when_they_changed() -> None:
-    places = Places()
+    places = StreamOffsets()
     assert places.news() is None
     place = places.of("gateway.x.e")
     assert places.news() is None, "nothing was taken yet"
@@ -85,7 +85,7 @@ def test_places_are_the_same_for_the_next_run_and_written_when_they_changed() ->
     assert data is not None
     places.written(data)
     assert places.news() is None
-    later = Places()
+    later = StreamOffsets()
     later.read(data)
     assert later.of("gateway.x.e").begin() == 1
     later.forget("gateway.x.e")
@@ -94,21 +94,21 @@ def test_places_are_the_same_for_the_next_run_and_written_when_they_changed() ->
 
 
 def test_a_stream_that_was_made_anew_has_other_ids_and_keeps_them() -> None:
-    places = Places()
+    places = StreamOffsets()
     places.anew("q", "a1")
     first = places.message_id("q", 0)
     places.forget("q")
     places.anew("q", "b2")
     data = places.news()
     assert data is not None
-    later = Places()
+    later = StreamOffsets()
     later.read(data)
     assert first != places.message_id("q", 0) == later.message_id("q", 0)
     assert "q" not in later, "nothing was taken yet"
     later.written(data)
     later.untaken("q")
     assert later.news() is None
-    assert later.message_id("q", 1) != later.message_id("q", 0) != Places().message_id("q", 0)
+    assert later.message_id("q", 1) != later.message_id("q", 0) != StreamOffsets().message_id("q", 0)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_a_stream_that_was_made_anew_has_other_ids_and_keeps_them() -> None:
 )
 def test_what_is_no_list_of_places_is_refused(data: bytes) -> None:
     with pytest.raises((ValueError, KeyError, TypeError, AttributeError)):
-        Places().read(data)
+        StreamOffsets().read(data)
 
 
 def test_the_offset_of_a_delivery_is_in_its_header() -> None:
@@ -138,7 +138,7 @@ def test_the_offset_of_a_delivery_is_in_its_header() -> None:
 async def test_what_comes_without_an_offset_is_handed_out_and_can_be_given_back() -> None:
     """A broker that knows no streams may not mind ``x-stream-offset``: its queue is a plain one."""
     found: list[Content] = []
-    wire = Wire(asyncio.get_running_loop())
+    wire = AmqpConnection(asyncio.get_running_loop())
     consumer = Consumer(
         wire,
         1,
@@ -146,7 +146,7 @@ async def test_what_comes_without_an_offset_is_handed_out_and_can_be_given_back(
         "gateway.q",
         lambda consumer, content: found.append(content),
         lambda consumer, reason: None,
-        Place(),
+        StreamOffset(),
     )
     for tag in (1, 2):
         deliver = b"\0\x3c\0\x3c\x01c" + tag.to_bytes(8, "big") + b"\0\0\0"
@@ -163,7 +163,7 @@ async def test_a_consumer_that_could_not_begin_has_not_ended_its_caller_is_told(
     """Else it would be begun again at once, and refused again at once."""
     ended: list[str] = []
     consumer = Consumer(
-        Wire(asyncio.get_running_loop()),
+        AmqpConnection(asyncio.get_running_loop()),
         1,
         amqp_queue("gateway.q"),
         "gateway.q",
@@ -189,7 +189,7 @@ async def test_a_consumer_that_could_not_begin_has_not_ended_its_caller_is_told(
 async def test_a_consumer_that_the_broker_ends_while_it_leaves_has_left() -> None:
     """As for what it kept too long: whoever wants nothing from there any more has what he wants."""
     consumer = Consumer(
-        Wire(asyncio.get_running_loop()),
+        AmqpConnection(asyncio.get_running_loop()),
         1,
         amqp_queue("gateway.q"),
         "gateway.q",

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.errors import ConnectionLost, EndedOnPurpose
 from gateway.memory.transport import MemoryBroker, MemoryConnector
-from gateway.supervise import Backoff, LinkReport, keep_connected, to_the_end
+from gateway.supervise import Backoff, ConnectionReport, keep_connected, to_the_end
 from gateway.transport import Session
 
 
@@ -26,7 +26,7 @@ async def lost() -> None:
 
 async def test_a_connection_that_is_lost_in_a_group_of_tasks_is_made_again() -> None:
     again = asyncio.Event()
-    report = LinkReport("memory")
+    report = ConnectionReport("memory")
 
     async def serve(session: Session) -> None:
         if report.connects > 1:
@@ -53,7 +53,7 @@ async def test_an_end_that_meets_a_lost_connection_is_still_the_end() -> None:
             served.set()
 
     connector = MemoryConnector(MemoryBroker())
-    keeping = asyncio.create_task(keep_connected(connector, serve, Backoff(), LinkReport("memory")))
+    keeping = asyncio.create_task(keep_connected(connector, serve, Backoff(), ConnectionReport("memory")))
     await served.wait()
     keeping.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -63,7 +63,7 @@ async def test_an_end_that_meets_a_lost_connection_is_still_the_end() -> None:
 
 async def test_a_library_that_cancels_itself_is_a_lost_connection() -> None:
     again = asyncio.Event()
-    report = LinkReport("memory")
+    report = ConnectionReport("memory")
 
     async def serve(session: Session) -> None:
         if report.connects > 1:
@@ -82,7 +82,7 @@ async def test_a_library_that_cancels_itself_is_a_lost_connection() -> None:
 async def test_an_end_that_we_wanted_is_no_trouble(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "gateway.supervise")
     again = asyncio.Event()
-    report = LinkReport("memory")
+    report = ConnectionReport("memory")
 
     async def serve(session: Session) -> None:
         if report.connects > 1:

@@ -9,9 +9,9 @@ import pytest
 
 from gateway.errors import AccessRefused, RequestTimeout
 from gateway.model.component import ComponentLibrary
-from gateway.serial_link.connected.link_driver import Conversation
-from gateway.serial_link.connected.negotiation import MOST_FAILURES, Terms
-from gateway.serial_link.description.self_description import Description, Limits, encode_description
+from gateway.serial_link.connected.link_driver import LinkDriver
+from gateway.serial_link.connected.negotiation import MOST_FAILURES, Negotiation
+from gateway.serial_link.description.self_description import Description, FirmwareLimits, encode_description
 from gateway.serial_link.ports.core.identity import Identity
 from gateway.serial_link.protocol.codec import W10, Command
 from gateway.serial_link.protocol.commandformat import CommandKind
@@ -26,7 +26,7 @@ KNOWN = Identity("board", ATTIC.hex())
 
 def document(version: str) -> bytes:
     """What a board with this version of our firmware tells."""
-    limits = Limits(nodes=49, messages=48, outports=255, receive_bytes=64)
+    limits = FirmwareLimits(nodes=49, messages=48, outports=255, receive_bytes=64)
     return encode_description(Description("test", version, "a board", ComponentLibrary(), limits))
 
 
@@ -53,7 +53,7 @@ class Line:
 async def opened(status: BoardStatus, line: Line) -> Extension:
     """A connection: what was agreed on."""
     status.begin(LinkCounters())
-    terms = Terms("device attic", cast(Conversation, line), status)
+    terms = Negotiation("device attic", cast(LinkDriver, line), status)
     await terms.agree(KNOWN, document("1"))
     return status.extensions
 

@@ -11,7 +11,7 @@ from gateway.errors import ValueUnfit
 from gateway.fbp.text.graph_files import parse_graph
 from gateway.model.packet import Packet, PacketType
 from gateway.model.port import Direction, PortDef
-from gateway.serial_link.graph.node_ids import NameMap
+from gateway.serial_link.graph.node_ids import NodeIds
 from gateway.serial_link.protocol.codec import W8_04, W8_06, W10, Wire
 from gateway.serial_link.protocol.json_values import Collector, to_packets
 from tests.support.vectors import library
@@ -167,6 +167,6 @@ def test_what_the_older_wires_cut_is_typed_so(wire: Wire, kind: str) -> None:
         "limited": PortDef("limited", Direction.OUT, type="integer"),
         "go": PortDef("go", Direction.IN, type="integer"),
     }
-    names = NameMap.predicted(graph, library(wire), said, wire)
+    names = NodeIds.predicted(graph, library(wire), said, wire)
     (outport,), (inport,) = names.outports(), names.inports()
     assert (outport.type, inport.type) == (kind, "integer")

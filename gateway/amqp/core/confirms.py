@@ -24,7 +24,7 @@ class _Publication(msgspec.Struct, Generic[Token], eq=False):
     returned: str = ""
 
 
-class Verdict(msgspec.Struct, Generic[Token], frozen=True):
+class ConfirmResult(msgspec.Struct, Generic[Token], frozen=True):
     """What became of a publication. ``returned`` says why no queue took it."""
 
     token: Token
@@ -66,13 +66,13 @@ class Confirms(Generic[Token]):
             publication.data = b""
         return b"".join(parts)
 
-    def confirmed(self, tag: int, *, multiple: bool, taken: bool) -> list[Verdict[Token]]:
+    def confirmed(self, tag: int, *, multiple: bool, taken: bool) -> list[ConfirmResult[Token]]:
         """The broker's ack (``taken``) or nack of one publication, or of all up to it (tag 0: of all)."""
         verdicts = []
         for sent in self._up_to(tag) if multiple else [tag]:
             publication = self._flying.pop(sent, None)
             if publication is not None and self._waited_for(publication.token):
-                verdicts.append(Verdict(publication.token, taken, publication.returned))
+                verdicts.append(ConfirmResult(publication.token, taken, publication.returned))
         return verdicts
 
     def _up_to(self, tag: int) -> list[int]:

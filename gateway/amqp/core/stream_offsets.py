@@ -23,7 +23,7 @@ def stream_offset(header: bytes) -> int | None:
     return int.from_bytes(header[at + 1 : at + 9], "big")
 
 
-class Place:
+class StreamOffset:
     """One stream. Everything below ``next`` is settled; None: nothing was taken yet, so it begins with the first there is."""
 
     def __init__(self, start: int | None = None) -> None:
@@ -63,11 +63,11 @@ class Place:
             self._accepted = {offset for offset in self._accepted if offset >= self.next}
 
 
-class Places:
+class StreamOffsets:
     """All streams of one broker, by the names of their queues."""
 
     def __init__(self) -> None:
-        self._places: dict[str, Place] = {}
+        self._places: dict[str, StreamOffset] = {}
         self._made: dict[str, str] = {}
         self._written = b""
         self._written_queues: frozenset[str] = frozenset()
@@ -75,9 +75,9 @@ class Places:
     def __contains__(self, queue: str) -> bool:
         return queue in self._places
 
-    def of(self, queue: str) -> Place:
+    def of(self, queue: str) -> StreamOffset:
         """The place in a stream, known or new."""
-        return self._places.setdefault(queue, Place())
+        return self._places.setdefault(queue, StreamOffset())
 
     def is_written(self, queue: str) -> bool:
         """Whether the next run would find a place in this queue."""
@@ -110,7 +110,7 @@ class Places:
             raise ValueError("an offset is no number")
         if not all(isinstance(mark, str) for mark in made.values()):
             raise ValueError("a mark is no text")
-        self._places.update((queue, Place(offset)) for queue, offset in known.items())
+        self._places.update((queue, StreamOffset(offset)) for queue, offset in known.items())
         self._made.update(made)
         self.written(data)
 

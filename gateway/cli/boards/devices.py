@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from gateway.cli.common import Here, json_option, placed, print_json, print_table
+from gateway.cli.common import CommandContext, json_option, placed, print_json, print_table
 from gateway.cli.daemon import ask_one, find_daemon
 from gateway.cli.status import ago
 
@@ -14,7 +14,7 @@ from gateway.cli.status import ago
 @click.command("devices")
 @json_option
 @placed
-def command(here: Here, as_json: bool) -> None:
+def command(here: CommandContext, as_json: bool) -> None:
     """List the paired boards and how they are, and since when (FOR). Without a running gateway their state is unknown.
 
     IS tells a board that gets its graph from the gateway (managed) from one that is left alone (watched). LINE is what was
@@ -55,7 +55,7 @@ def line_of(device: dict[str, Any]) -> str:
     return agreed or ("plain" if device["state"] == "running" else "")
 
 
-def entries(here: Here) -> list[dict[str, Any]]:
+def entries(here: CommandContext) -> list[dict[str, Any]]:
     """From the daemon when one runs, else from the registry itself."""
     if find_daemon(here) is not None:
         answer: list[dict[str, Any]] = ask_one(here, "devices")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway.cli.common import Here, json_option, placed, print_json, writing
+from gateway.cli.common import CommandContext, json_option, placed, print_json, writing
 
 if TYPE_CHECKING:
     from gateway.firmware.build import MemoryUse
@@ -74,7 +74,7 @@ def generate(target: str, graph: Path | None, meanings: tuple[str, ...], output:
 @click.argument("what", metavar="FILE|PORT|ROLE")
 @json_option
 @placed
-def info(here: Here, what: str, as_json: bool) -> None:
+def info(here: CommandContext, what: str, as_json: bool) -> None:
     """Show what is in an image, or what the board on a port or with a role tells of itself."""
     path = Path(what)
     found = {"id": None, "own_graph": None} | fields(in_file(path)) if path.is_file() else of_board(here, what)
@@ -106,12 +106,12 @@ def describe(target: Target, graph_file: Path | None, meanings: tuple[str, ...] 
     from gateway.fbp.text.graph_files import load_graph
     from gateway.firmware.sources import component_map
     from gateway.serial_link.description.component_map import parse_component_map
-    from gateway.serial_link.description.self_description import Description, Limits
+    from gateway.serial_link.description.self_description import Description, FirmwareLimits
     from gateway.serial_link.records.profile import BoardProfile
 
     path = component_map()
     library = parse_component_map(path.read_text("utf-8"), str(path))
-    limits = Limits(target.nodes, target.messages, target.outports, target.receive_bytes)
+    limits = FirmwareLimits(target.nodes, target.messages, target.outports, target.receive_bytes)
     graph = load_graph(graph_file) if graph_file else None
     try:
         profile = BoardProfile.of(graph, library, port_meanings(meanings, ()))
@@ -165,7 +165,7 @@ def in_file(path: Path) -> Description:
     return decode_description(document)
 
 
-def of_board(here: Here, what: str) -> dict[str, Any]:
+def of_board(here: CommandContext, what: str) -> dict[str, Any]:
     """What the board on a port, or with a role, tells of itself."""
     from gateway.cli.boards.flash import borrowed
 
@@ -175,8 +175,8 @@ def of_board(here: Here, what: str) -> dict[str, Any]:
 
 async def ask_board(path: str) -> dict[str, Any]:
     """Open the port, and ask."""
-    from gateway.errors import ConnectFailed, DeviceRefused, GatewayError
-    from gateway.serial_link.connected.link_driver import Conversation
+    from gateway.errors import BoardRefused, ConnectFailed, GatewayError
+    from gateway.serial_link.connected.link_driver import LinkDriver
     from gateway.serial_link.connected.setup_steps import wait_for_boot
     from gateway.serial_link.description.self_description import DescriptionReader
     from gateway.serial_link.ports.schemes import opener
@@ -190,12 +190,12 @@ async def ask_board(path: str) -> dict[str, Any]:
         async with asyncio.timeout(ANSWER_S):
             if port.resets:
                 await wait_for_boot(port, 2.0)
-            conversation = Conversation(port, Link(W10, options_for(W10, W10.baud)), f"port {path}")
+            conversation = LinkDriver(port, Link(W10, options_for(W10, W10.baud)), f"port {path}")
             await conversation.open()
             reader = DescriptionReader()
             while (unit := reader.next_command()) is not None:
                 reader.accept(await conversation.ask(unit))
-    except DeviceRefused:
+    except BoardRefused:
         raise GatewayError(f"port {path}: the board has stock firmware, which can't tell of itself") from None
     except TimeoutError:
         raise ConnectFailed(f"port {path}", f"no whole description within {ANSWER_S:.0f} s") from None

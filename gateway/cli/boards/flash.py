@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from gateway.cli.common import Here, placed
+from gateway.cli.common import CommandContext, placed
 from gateway.errors import GatewayError, NotFound
 
 FLASH_BYTES = {"atmega328p": 32768, "atmega2560": 262144, "atmega32u4": 32768}
@@ -25,7 +25,9 @@ FLASH_BYTES = {"atmega328p": 32768, "atmega2560": 262144, "atmega32u4": 32768}
 @click.option("--speed", default=115200, show_default=True, help="Of the boot loader; older Nanos have 57600.")
 @click.option("--no-verify", is_flag=True, help="Do not read back what was written.")
 @placed
-def command(here: Here, target: str, file: Path, chip: str, programmer: str, speed: int, no_verify: bool) -> None:
+def command(
+    here: CommandContext, target: str, file: Path, chip: str, programmer: str, speed: int, no_verify: bool
+) -> None:
     """Write firmware into the board on PORT, or the paired board ROLE, with avrdude, and read it back.
 
     A running gateway lets go of the board meanwhile, and takes it back.
@@ -67,19 +69,19 @@ def check_image(file: Path, chip: str) -> None:
 
 
 @contextmanager
-def borrowed(here: Here, target: str, command_name: str = "gateway flash") -> Iterator[str]:
+def borrowed(here: CommandContext, target: str, command_name: str = "gateway flash") -> Iterator[str]:
     """The path of a port that every gateway command leaves alone while the block runs, and a running gateway lets go of.
 
     ``target`` is a port or a role. ``PortBusy`` while somebody else has borrowed it, or pairs what is on it.
     """
     from gateway.cli.daemon import ask, find_daemon
-    from gateway.serial_link.ports.port_locks import LentPorts, borrower
+    from gateway.serial_link.ports.port_locks import PortLocks, borrower
 
     path = "" if not looks_like_port(target) else os.path.abspath(target)
     us = borrower(command_name)
     if find_daemon(here) is None:
         path = path or paired_path(here, target)
-        with LentPorts.of(here.places.state).lend(path, us):
+        with PortLocks.of(here.places.state).lend(path, us):
             yield path
         return
     answer = ask(here, "lend", timeout_s=None, name="" if path else target, path=path, borrower=us)
@@ -97,7 +99,7 @@ def looks_like_port(target: str) -> bool:
     return "/" in target or os.path.exists(target)
 
 
-def paired_path(here: Here, name: str) -> str:
+def paired_path(here: CommandContext, name: str) -> str:
     """Where a paired board was last, from the registry on disk."""
     from gateway.cli.boards.pair import own_boards
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from gateway.cli.common import Here, json_option, placed, print_json
+from gateway.cli.common import CommandContext, json_option, placed, print_json
 from gateway.cli.daemon import ask_one
 
 KINDS = {"analog": 1, "digital": 2}
@@ -22,7 +22,7 @@ def command() -> None:
 @click.option("--kind", type=click.Choice(tuple(KINDS)), help="Default: digital for 0 and 1, else analog.")
 @json_option
 @placed
-def set_command(here: Here, role: str, pin: int, value: int, kind: str | None, as_json: bool) -> None:
+def set_command(here: CommandContext, role: str, pin: int, value: int, kind: str | None, as_json: bool) -> None:
     """Set PIN of the board ROLE to VALUE. Stock firmware has no simulated pins, and is not asked twice.
 
     \b

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway.cli.common import Here, json_line, placed
+from gateway.cli.common import CommandContext, json_line, placed
 from gateway.cli.daemon import ask
 
 if TYPE_CHECKING:
     from gateway.serial_link.protocol.codec import Wire
-    from gateway.serial_link.protocol.dissector import Names, Way
+    from gateway.serial_link.protocol.dissector import LineDirection, Names
 
 WIRE_NAMES = ("w10", "w8-0.6", "w8-0.4")
 SILENCE_S = 0.25
@@ -36,7 +36,7 @@ Print = Callable[[str], None]
 @click.option("--json", "as_json", is_flag=True, help="A line of JSON a command.")
 @placed
 def command(
-    here: Here,
+    here: CommandContext,
     target: str,
     wire: str,
     baud: int,
@@ -72,12 +72,12 @@ def names_of(graph: Path | None, components: Path | None) -> Names:
     return Names.of(load_graph(graph), load_components(components))
 
 
-def through_daemon(here: Here, device: str, *, show_hex: bool, as_json: bool) -> Iterator[str]:
+def through_daemon(here: CommandContext, device: str, *, show_hex: bool, as_json: bool) -> Iterator[str]:
     """What the daemon's line to a board carries. Its first item says what the line is, each other one is a read or write."""
     from gateway.fbp.text.graph_files import parse_graph
     from gateway.serial_link.description.component_map import parse_component_map
     from gateway.serial_link.protocol.codec import WIRES
-    from gateway.serial_link.protocol.dissector import Names, Way
+    from gateway.serial_link.protocol.dissector import LineDirection, Names
 
     items = ask(here, "monitor", timeout_s=None, device=device)
     head = next(items)
@@ -85,9 +85,9 @@ def through_daemon(here: Here, device: str, *, show_hex: bool, as_json: bool) ->
     if head.get("graph") and head.get("components"):
         library = parse_component_map(head["components"], "the board's components")
         names = Names.of(parse_graph(head["graph"], head.get("graph_name", "graph.json")), library, head.get("nodes"))
-    view = View(WIRES[head["wire"]], names, show_hex=show_hex, as_json=as_json)
+    view = MonitorView(WIRES[head["wire"]], names, show_hex=show_hex, as_json=as_json)
     for item in items:
-        yield from view.lines(float(item["time"]), Way(item["way"]), bytes.fromhex(item["hex"]))
+        yield from view.lines(float(item["time"]), LineDirection(item["way"]), bytes.fromhex(item["hex"]))
 
 
 async def listen(port: str, wire: str, baud: int, names: Names, *, show_hex: bool, as_json: bool) -> None:
@@ -95,16 +95,16 @@ async def listen(port: str, wire: str, baud: int, names: Names, *, show_hex: boo
     from gateway.errors import ConnectionLost
     from gateway.serial_link.ports.tty import PortOptions, open_serial
     from gateway.serial_link.protocol.codec import WIRES
-    from gateway.serial_link.protocol.dissector import Way
+    from gateway.serial_link.protocol.dissector import LineDirection
 
-    view = View(WIRES[wire], names, show_hex=show_hex, as_json=as_json)
+    view = MonitorView(WIRES[wire], names, show_hex=show_hex, as_json=as_json)
     line = await open_serial(port, PortOptions(baud))
     gone: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     started = time.monotonic()
     silence: asyncio.TimerHandle | None = None
 
     def show(data: bytes, *, flush: bool = False) -> None:
-        for text in view.lines(time.monotonic() - started, Way.FROM_BOARD, data, flush=flush):
+        for text in view.lines(time.monotonic() - started, LineDirection.FROM_BOARD, data, flush=flush):
             click.echo(text)
 
     def heard(data: bytes) -> None:
@@ -129,23 +129,23 @@ async def listen(port: str, wire: str, baud: int, names: Names, *, show_hex: boo
         raise ConnectionLost(f"port {port}", reason)
 
 
-class View:
+class MonitorView:
     """Bytes of a line -> the lines that people or programs read."""
 
     def __init__(self, wire: Wire, names: Names, *, show_hex: bool, as_json: bool) -> None:
-        from gateway.serial_link.protocol.dissector import Listener, Way
+        from gateway.serial_link.protocol.dissector import Dissector, LineDirection
 
         self._wire, self._names = wire, names
         self._show_hex, self._as_json = show_hex, as_json
-        self._listeners = {way: Listener(wire, way) for way in Way}
+        self._listeners = {way: Dissector(wire, way) for way in LineDirection}
 
-    def lines(self, time: float, way: Way, data: bytes, *, flush: bool = False) -> Iterator[str]:
+    def lines(self, time: float, way: LineDirection, data: bytes, *, flush: bool = False) -> Iterator[str]:
         """What is whole now."""
         listener = self._listeners[way]
         for found in listener.flush() if flush else listener.feed(data):
             yield self._json(time, way, found) if self._as_json else self._words(time, way, found)
 
-    def _words(self, time: float, way: Way, found: Any) -> str:
+    def _words(self, time: float, way: LineDirection, found: Any) -> str:
         from gateway.serial_link.protocol.codec import encode
         from gateway.serial_link.protocol.dissector import describe
 
@@ -154,12 +154,12 @@ class View:
         tail = f"   [{encode(self._wire, found).hex()}]" if self._show_hex else ""
         return f"{time:10.3f} {describe(self._wire, way, found, self._names)}{tail}"
 
-    def _json(self, time: float, way: Way, found: Any) -> str:
+    def _json(self, time: float, way: LineDirection, found: Any) -> str:
         from gateway.serial_link.protocol.codec import encode
-        from gateway.serial_link.protocol.dissector import Way, fields
+        from gateway.serial_link.protocol.dissector import LineDirection, fields
 
         if isinstance(found, bytes):
-            direction = "to board" if way is Way.TO_BOARD else "from board"
+            direction = "to board" if way is LineDirection.TO_BOARD else "from board"
             return json_line({"time": round(time, 6), "direction": direction, "kind": "garbage", "hex": found.hex()})
         said = fields(self._wire, way, found, self._names)
         return json_line({"time": round(time, 6), **said, "hex": encode(self._wire, found).hex()})

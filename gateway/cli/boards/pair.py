@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway.cli.common import Here, json_option, placed, print_json
+from gateway.cli.common import CommandContext, json_option, placed, print_json
 from gateway.cli.daemon import ask_one, find_daemon
 from gateway.errors import GatewayError, NotFound
 
@@ -38,7 +38,7 @@ TIMEOUT_S = 90.0
 @json_option
 @placed
 def command(
-    here: Here,
+    here: CommandContext,
     port: str | None,
     list_file: Path | None,
     role: str,
@@ -102,7 +102,7 @@ def reset_warning(port: str, boot_wait: float | None, *, by_us: bool) -> str:
     return f"opening {port}: this resets most boards (Linux raises DTR, whatever we ask for); waiting {wait}"
 
 
-def pair(here: Here, request: PairRequest) -> dict[str, Any]:
+def pair(here: CommandContext, request: PairRequest) -> dict[str, Any]:
     """Through the daemon when one runs, else by ourselves. Says first what that does to the board."""
     daemon = find_daemon(here)
     warning = reset_warning(request.path, request.boot_wait_s, by_us=daemon is None)
@@ -120,7 +120,7 @@ def pair(here: Here, request: PairRequest) -> dict[str, Any]:
     return paired | unknown_state()
 
 
-def own_boards(here: Here) -> Any:
+def own_boards(here: CommandContext) -> Any:
     """The registry in our own hands, under the state directory's lock."""
     from contextlib import contextmanager
 

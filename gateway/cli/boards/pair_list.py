@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from gateway.cli.boards.pair import pair, read, summary
-from gateway.cli.common import Here, print_json
+from gateway.cli.common import CommandContext, print_json
 from gateway.config.mistakes import mistake
 from gateway.errors import ConfigError, GatewayError, NotFound
 from gateway.files import read_text
@@ -20,7 +20,7 @@ from gateway.serial_link.records.board_settings import PORT_KEYS
 from gateway.serial_link.records.profile import PortMeaning
 
 
-class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class PairListEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One board of the list."""
 
     port: str
@@ -51,12 +51,12 @@ def load_list(path: Path) -> tuple[PairRequest, ...]:
     return tuple(_request(_entry(board, n, str(path)), path.parent) for n, board in enumerate(boards))
 
 
-def _entry(board: Any, number: int, source: str) -> Entry:
+def _entry(board: Any, number: int, source: str) -> PairListEntry:
     """One table of the list. ``ConfigError`` names the place and what may be there."""
     place = f"board[{number}]"
     if not isinstance(board, dict):
         raise ConfigError(source, place, "must be a table")
-    _refuse_unknown(board, [field.name for field in msgspec.structs.fields(Entry)], source, place)
+    _refuse_unknown(board, [field.name for field in msgspec.structs.fields(PairListEntry)], source, place)
     ports = board.get("ports")
     for name, port in ports.items() if isinstance(ports, dict) else ():
         if isinstance(port, dict):
@@ -64,11 +64,11 @@ def _entry(board: Any, number: int, source: str) -> Entry:
     if "port" not in board:
         raise ConfigError(source, f"{place}.port", "is missing: which port is the board on?")
     try:
-        return msgspec.convert(board, Entry)
+        return msgspec.convert(board, PairListEntry)
     except msgspec.ValidationError as exc:
         if isinstance(exc.__cause__, ValueError):  # what PortMeaning itself says of a scale or a topic
             raise ConfigError(source, place, str(exc.__cause__)) from exc
-        problem = mistake(str(exc), board, source, Entry)
+        problem = mistake(str(exc), board, source, PairListEntry)
         raise ConfigError(source, f"{place}.{problem.key}", problem.problem) from exc
 
 
@@ -78,7 +78,7 @@ def _refuse_unknown(table: dict[str, Any], known: Sequence[str], source: str, pl
             raise ConfigError(source, f"{place}.{key}", f"unknown key (known: {', '.join(known)})")
 
 
-def _request(entry: Entry, directory: Path) -> PairRequest:
+def _request(entry: PairListEntry, directory: Path) -> PairRequest:
     def near(name: str) -> Path | None:
         return directory / name if name else None
 
@@ -97,7 +97,7 @@ def _request(entry: Entry, directory: Path) -> PairRequest:
     )
 
 
-def pair_all(here: Here, path: Path, *, as_json: bool) -> None:
+def pair_all(here: CommandContext, path: Path, *, as_json: bool) -> None:
     """Pair all, one after the other. One that fails does not stop the others; the first failure is the exit code."""
     first: GatewayError | None = None
     results: list[dict[str, Any]] = []

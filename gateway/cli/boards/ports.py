@@ -7,26 +7,26 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway.cli.common import Here, json_option, placed, print_json, print_table
+from gateway.cli.common import CommandContext, json_option, placed, print_json, print_table
 
 if TYPE_CHECKING:
     from gateway.serial_link.ports.core.identity import PortFacts
-    from gateway.serial_link.records.devices_json import DeviceRecord
+    from gateway.serial_link.records.devices_json import BoardRecord
 
 
 @click.command("ports")
 @json_option
 @placed
-def command(here: Here, as_json: bool) -> None:
+def command(here: CommandContext, as_json: bool) -> None:
     """List every serial port: what is known of it, who holds it, and whether you may open it. Opens none.
 
     Ports that no list of the system has (ptys, the network) are shown where a paired board is on them.
     """
     from gateway.serial_link.ports.hotplug import Ports
-    from gateway.serial_link.records.devices_json import DeviceFile
+    from gateway.serial_link.records.devices_json import DevicesFile
 
     present = list(Ports().present())
-    records = DeviceFile(here.places.registry).load()
+    records = DevicesFile(here.places.registry).load()
     found = [entry(port, present, records) for port in present]
     named = {port["board_id"] for port in found}
     elsewhere = [one.known for one in records if one.id not in named and is_elsewhere(one.path)]
@@ -60,7 +60,7 @@ def is_elsewhere(path: str) -> bool:
     return "://" in path or os.path.realpath(path).startswith("/dev/pts/")
 
 
-def entry(port: PortFacts, present: list[PortFacts], records: tuple[DeviceRecord, ...]) -> dict[str, Any]:
+def entry(port: PortFacts, present: list[PortFacts], records: tuple[BoardRecord, ...]) -> dict[str, Any]:
     """One port, as ``--json`` prints it."""
     from gateway.serial_link.ports.core.identity import identify, recognise
     from gateway.serial_link.ports.tty import holder, permission_text

@@ -7,7 +7,7 @@ import asyncio
 import click
 
 from gateway.cli.boards.pair import own_boards
-from gateway.cli.common import Here, placed
+from gateway.cli.common import CommandContext, placed
 from gateway.cli.daemon import ask_one, find_daemon
 
 
@@ -15,7 +15,7 @@ from gateway.cli.daemon import ask_one, find_daemon
 @click.argument("name", metavar="ROLE")
 @click.argument("new_role", metavar="NEW")
 @placed
-def command(here: Here, name: str, new_role: str) -> None:
+def command(here: CommandContext, name: str, new_role: str) -> None:
     """Give the board ROLE (or its id) the role NEW. Its id, its files and its own topics stay."""
     if find_daemon(here) is not None:
         answer = ask_one(here, "rename", name=name, role=new_role)

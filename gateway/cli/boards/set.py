@@ -7,7 +7,7 @@ import asyncio
 import click
 
 from gateway.cli.boards.pair import own_boards
-from gateway.cli.common import Here, placed
+from gateway.cli.common import CommandContext, placed
 from gateway.cli.daemon import ask_one, find_daemon
 
 
@@ -15,7 +15,7 @@ from gateway.cli.daemon import ask_one, find_daemon
 @click.argument("name", metavar="ROLE")
 @click.argument("changes", metavar="KEY=VALUE…", nargs=-1, required=True)
 @placed
-def command(here: Here, name: str, changes: tuple[str, ...]) -> None:
+def command(here: CommandContext, name: str, changes: tuple[str, ...]) -> None:
     """Change what may change of the board ROLE (or its id) without pairing it again.
 
     Keys: baud, boot_wait_s, dtr, keep_running, usb_reauthorise; and of a port: PORT.type, PORT.scale, PORT.unit, PORT.topic,

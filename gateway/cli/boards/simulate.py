@@ -28,7 +28,7 @@ WIRE_NAMES = ("w10", "w8-0.6", "w8-0.4")
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class SimulateOptions:
     """What the command line asks for."""
 
     links: tuple[Path, ...]
@@ -97,7 +97,7 @@ def command(
         run_emulated(firmware, links, graph, other=bool(components or count > 1 or faults or replay or strict))
         return
     named = links if count == 1 else tuple(Path(f"{links[0]}{n or ''}") for n in range(count))
-    asyncio.run(simulate(Wanted(named, graph, components, wire, strict, faults, seed, replay)))
+    asyncio.run(simulate(SimulateOptions(named, graph, components, wire, strict, faults, seed, replay)))
 
 
 def run_emulated(firmware: str, links: tuple[Path, ...], graph: Path | None, *, other: bool) -> None:
@@ -111,7 +111,7 @@ def run_emulated(firmware: str, links: tuple[Path, ...], graph: Path | None, *, 
     run_firmware(firmware, links[0], graph, print_pin)
 
 
-async def simulate(wanted: Wanted) -> None:
+async def simulate(wanted: SimulateOptions) -> None:
     """Until SIGINT or SIGTERM."""
     from gateway.simulator.core.faults import FaultyLine
     from gateway.simulator.pty import SimulatedBoard
@@ -134,7 +134,7 @@ async def simulate(wanted: Wanted) -> None:
         await stop.wait()
 
 
-def simulated(wanted: Wanted) -> tuple[BoardMaker, dict[str, str]]:
+def simulated(wanted: SimulateOptions) -> tuple[BoardMaker, dict[str, str]]:
     """How boards are made that execute a graph, each with pins of its own; and the names of their outports."""
     from gateway.fbp.text.graph_files import load_graph
     from gateway.firmware.sources import component_map
@@ -166,9 +166,9 @@ def simulated(wanted: Wanted) -> tuple[BoardMaker, dict[str, str]]:
 def described(graph: Graph | None, library: ComponentLibrary) -> bytes:
     """What a strict board tells of itself."""
     from gateway import __version__
-    from gateway.serial_link.description.self_description import Description, Limits, encode_description
+    from gateway.serial_link.description.self_description import Description, FirmwareLimits, encode_description
 
-    limits = Limits(nodes=49, messages=48, outports=255, receive_bytes=4095)
+    limits = FirmwareLimits(nodes=49, messages=48, outports=255, receive_bytes=4095)
     return encode_description(
         Description("microflo-simulator", __version__, "a simulated board", library, limits, graph)
     )
@@ -192,7 +192,7 @@ def replayed(path: Path) -> tuple[BoardMaker, dict[str, str]]:
     """How boards are made that say what was recorded."""
     from gateway.files import read_text
     from gateway.serial_link.protocol.capture_format import LARGEST_CAPTURE, capture_commands, parse_capture
-    from gateway.serial_link.protocol.dissector import Way
+    from gateway.serial_link.protocol.dissector import LineDirection
     from gateway.simulator.core.replay import ReplayBoard
 
     try:
@@ -201,7 +201,7 @@ def replayed(path: Path) -> tuple[BoardMaker, dict[str, str]]:
         raise NotFound(f"{path}: no such recording") from None
     except OSError as exc:
         raise GatewayError(f"{path}: can't be read: {exc.strerror}") from exc
-    recorded = [(time, way is Way.TO_BOARD, unit) for time, way, unit in capture_commands(capture)]
+    recorded = [(time, way is LineDirection.TO_BOARD, unit) for time, way, unit in capture_commands(capture)]
     return lambda name: lambda now: ReplayBoard(capture.wire, recorded), {}
 
 

@@ -7,14 +7,14 @@ import asyncio
 import click
 
 from gateway.cli.boards.pair import own_boards
-from gateway.cli.common import Here, placed
+from gateway.cli.common import CommandContext, placed
 from gateway.cli.daemon import ask_one, find_daemon
 
 
 @click.command("unpair")
 @click.argument("name", metavar="ROLE")
 @placed
-def command(here: Here, name: str) -> None:
+def command(here: CommandContext, name: str) -> None:
     """Forget the board ROLE (or its id). What of its messages waits in the spool stays there."""
     if find_daemon(here) is not None:
         gone = ask_one(here, "unpair", name=name)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gateway.cli.boards.pair import own_boards, read
-from gateway.cli.common import Here, json_option, placed, print_json
+from gateway.cli.common import CommandContext, json_option, placed, print_json
 from gateway.cli.daemon import ask, find_daemon
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ OnStep = Callable[[int, int], None]
 @click.argument("graph", type=click.Path(path_type=Path))
 @json_option
 @placed
-def command(here: Here, name: str, graph: Path, as_json: bool) -> None:
+def command(here: CommandContext, name: str, graph: Path, as_json: bool) -> None:
     """Give the board ROLE (or its id) another GRAPH, .fbp or .json.
 
     All or nothing: each command is verified by the board's answer, and what is refused leaves the graph before. The board
@@ -45,7 +45,7 @@ def command(here: Here, name: str, graph: Path, as_json: bool) -> None:
         click.echo(f"{answer['role']}: runs {graph} now ({count} node{'' if count == 1 else 's'})")
 
 
-def upload(here: Here, name: str, graph: Text, on_step: OnStep) -> dict[str, Any]:
+def upload(here: CommandContext, name: str, graph: Text, on_step: OnStep) -> dict[str, Any]:
     """Through the daemon when one runs, else by ourselves."""
     if find_daemon(here) is None:
         with own_boards(here) as boards:
@@ -62,13 +62,13 @@ def upload(here: Here, name: str, graph: Text, on_step: OnStep) -> dict[str, Any
 async def alone(boards: Any, name: str, graph: Text, on_step: OnStep) -> dict[str, Any]:
     """Open the board's port, upload, close it."""
     from gateway.errors import PortMissing
-    from gateway.serial_link.paired.graph_store import BoardGraphs
+    from gateway.serial_link.paired.graph_store import BoardGraphStore
 
     record = boards.find(name)
     if not boards.is_present(record.id):
         raise PortMissing(f"device {record.role}", f"is not plugged in (it was on {record.path})")
     async with boards.connector(record.id).connect():
-        answer: dict[str, Any] = await BoardGraphs(boards).upload(name, graph, on_step)
+        answer: dict[str, Any] = await BoardGraphStore(boards).upload(name, graph, on_step)
         return answer
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from gateway.cli.common import Here, json_option, placed, print_json, print_table, writing
+from gateway.cli.common import CommandContext, json_option, placed, print_json, print_table, writing
 from gateway.errors import GatewayError, found_in
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def convert(file: str, target: Form, path: Path | None, form: Form | None, case_
 @reading
 @json_option
 @placed
-def show(here: Here, file: str | None, form: Form | None, case_sensitive: bool, as_json: bool) -> None:
+def show(here: CommandContext, file: str | None, form: Form | None, case_sensitive: bool, as_json: bool) -> None:
     """Print what is in a graph: nodes, edges, IIPs, exported ports, groups. Without FILE: the graph that runs."""
     from gateway.fbp.text.graph_json import to_json
 
@@ -141,7 +141,7 @@ def show(here: Here, file: str | None, form: Form | None, case_sensitive: bool, 
         click.echo(note)
 
 
-def _running(here: Here) -> tuple[Graph, list[str]]:
+def _running(here: CommandContext) -> tuple[Graph, list[str]]:
     """The graph of the running gateway, and what there is to say of its edges."""
     from gateway.cli.daemon import ask_one
     from gateway.fbp.text.graph_json import from_json

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway.cli.common import Here, json_option, placed, print_json
+from gateway.cli.common import CommandContext, json_option, placed, print_json
 from gateway.cli.daemon import ask_one
 from gateway.cli.graphs.group import read
 from gateway.errors import EXIT_USAGE, GatewayError
@@ -29,7 +29,7 @@ class UsageProblem(GatewayError):
 @json_option
 @placed
 def connect_command(
-    here: Here, ends: tuple[str, ...], components: tuple[str, ...], dry_run: bool, as_json: bool
+    here: CommandContext, ends: tuple[str, ...], components: tuple[str, ...], dry_run: bool, as_json: bool
 ) -> None:
     """Wire an outport to an inport, each as ROLE.PORT: `gateway graph connect attic.temp archive.in`.
 
@@ -64,7 +64,7 @@ def _component(text: str) -> tuple[str, str]:
 @click.option("--dry-run", is_flag=True, help="Only show what would change.")
 @json_option
 @placed
-def disconnect_command(here: Here, ends: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
+def disconnect_command(here: CommandContext, ends: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
     """Take an edge out: `gateway graph disconnect attic.temp archive.in`.
 
     What waits for its target stays in the spool until it is delivered or dropped by hand.
@@ -80,7 +80,9 @@ def disconnect_command(here: Here, ends: tuple[str, ...], dry_run: bool, as_json
 @click.option("--dry-run", is_flag=True, help="Only show what would change.")
 @json_option
 @placed
-def apply_command(here: Here, file: str, case_sensitive: bool, form: Form | None, dry_run: bool, as_json: bool) -> None:
+def apply_command(
+    here: CommandContext, file: str, case_sensitive: bool, form: Form | None, dry_run: bool, as_json: bool
+) -> None:
     """Make the running graph equal to FILE, and show what that changes.
 
     All of it or nothing: a change that can't be is named, and everything stays as it was.

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import click
 
-from gateway.cli.common import Here, json_option, placed, print_json, writing
+from gateway.cli.common import CommandContext, json_option, placed, print_json, writing
 from gateway.cli.daemon import ask_one, find_daemon
 from gateway.errors import EXIT_FAILED, ConfigError, ConnectFailed, NotFound
-from gateway.fbpspec.core.report import Result, Verdict, as_json, as_junit, summary, text_lines
+from gateway.fbpspec.core.report import Result, SpecVerdict, as_json, as_junit, summary, text_lines
 from gateway.fbpspec.core.suite import Suite, parse_suites
 from gateway.files import LARGEST_SECRETS, read_text
 
@@ -35,7 +35,7 @@ SUITE_FILES = (".yaml", ".yml")
 @json_option
 @placed
 def command(
-    here: Here,
+    here: CommandContext,
     specs: tuple[Path, ...],
     address: str | None,
     board: str,
@@ -59,7 +59,7 @@ def command(
     timeouts = (command_timeout, start_timeout if program or address is None else min(start_timeout, 1.0))
     results = asyncio.run(_run(suites, url, password, program, timeouts, component_tests, quiet))
     _report(results, as_json, junit, quiet)
-    if any(result.verdict is Verdict.FAILED for result in results):
+    if any(result.verdict is SpecVerdict.FAILED for result in results):
         raise SystemExit(EXIT_FAILED)
 
 
@@ -81,7 +81,7 @@ def read_suites(path: Path) -> list[Suite]:
     return suites
 
 
-def _where(here: Here, address: str | None, board: str, secret: str) -> tuple[str, str]:
+def _where(here: CommandContext, address: str | None, board: str, secret: str) -> tuple[str, str]:
     """Address and secret of the runtime."""
     if address is None:
         http = here.config().http

@@ -21,7 +21,7 @@ from gateway.participant.broker import Broker
 from gateway.participant.core.msgflo_setup import (
     WIRING,
     Joint,
-    Wire,
+    QueueBinding,
     iips_by_role,
     joint_lines,
     joints_of,
@@ -38,7 +38,7 @@ class _Setup:
 
     url: str
     broker: Broker
-    wires: tuple[Wire, ...]
+    wires: tuple[QueueBinding, ...]
     children: Mapping[str, Words]
     forward: frozenset[str]
     discover: bool

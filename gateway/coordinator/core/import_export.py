@@ -20,7 +20,7 @@ from gateway.model.port import PortDef
 
 
 @dataclass(frozen=True, slots=True)
-class Border:
+class ImportExport:
     """What crosses between MQTT and AMQP besides the graph's edges. ``export`` and ``imports`` are roles or globs."""
 
     instance: str

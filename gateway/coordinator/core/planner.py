@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from gateway.coordinator.core.delivery_contracts import EdgeSettings, contract_of
-from gateway.coordinator.core.import_export import Border
+from gateway.coordinator.core.import_export import ImportExport
 from gateway.coordinator.core.registry import Registry
-from gateway.coordinator.core.wiring_nodes import Junction, check_wiring, find_circle, junctions, plain_edges
+from gateway.coordinator.core.wiring_nodes import WiringNode, check_wiring, find_circle, junctions, plain_edges
 from gateway.errors import GraphError, PortUnknown
 from gateway.model.address import Address, amqp_exchange, amqp_queue, intake_queue, mqtt, serial
 from gateway.model.binding import Binding, BindingKind, Contract
@@ -97,10 +97,10 @@ class _End:
 class Planner:
     """Makes plans for one gateway. ``instance`` is part of the names of its queues."""
 
-    def __init__(self, instance: str, settings: EdgeSettings, border: Border | None = None) -> None:
+    def __init__(self, instance: str, settings: EdgeSettings, border: ImportExport | None = None) -> None:
         self._instance = instance
         self._settings = settings
-        self.border = border or Border(instance, settings)
+        self.border = border or ImportExport(instance, settings)
 
     def plan(self, graph: Graph, registry: Registry, boards: Iterable[Participant]) -> Plan:
         """Everything the graph and the boards' own topics ask for."""
@@ -140,7 +140,7 @@ class Planner:
                 if binding is not None:
                     yield binding
 
-    def _junction(self, junction: Junction, members: Members, registry: Registry, draft: _Draft) -> None:
+    def _junction(self, junction: WiringNode, members: Members, registry: Registry, draft: _Draft) -> None:
         """What meets in a wiring node. PubSub is plain edges from each source to each target."""
         letters = self._letters(junction, members, draft)
         targets = _shared_ends(junction, members, registry, draft)
@@ -163,7 +163,7 @@ class Planner:
     def _round_robin(
         self,
         edge: Edge,
-        junction: Junction,
+        junction: WiringNode,
         members: Members,
         targets: Mapping[Address, int],
         letters: Address | None,
@@ -199,7 +199,7 @@ class Planner:
             )
 
     @staticmethod
-    def _letters(junction: Junction, members: Members, draft: _Draft) -> Address | None:
+    def _letters(junction: WiringNode, members: Members, draft: _Draft) -> Address | None:
         edge = junction.dead_letters
         if edge is None:
             return None
@@ -254,7 +254,7 @@ def _with_letters(contract: Contract, letters: Address | None) -> Contract:
     return contract if letters is None or contract.deadletter is not None else replace(contract, deadletter=letters)
 
 
-def _shared_ends(junction: Junction, members: Members, registry: Registry, draft: _Draft) -> dict[Address, int]:
+def _shared_ends(junction: WiringNode, members: Members, registry: Registry, draft: _Draft) -> dict[Address, int]:
     """Everyone who shares the work of a round robin, and how many participants have that queue: those that are alive, or
     all where nobody is.
     """

@@ -24,7 +24,7 @@ DEADLETTER = "deadletter"
 
 
 @dataclass(frozen=True, slots=True)
-class Junction:
+class WiringNode:
     """The edges that meet in one wiring node."""
 
     name: str
@@ -39,7 +39,7 @@ def is_wiring(component: str) -> bool:
     return component in WIRING
 
 
-def junctions(graph: Graph) -> Iterator[Junction]:
+def junctions(graph: Graph) -> Iterator[WiringNode]:
     """The wiring nodes with what meets in them."""
     for node in graph.nodes:
         kind = WIRING.get(node.component)
@@ -47,7 +47,7 @@ def junctions(graph: Graph) -> Iterator[Junction]:
             continue
         outgoing = [edge for edge in graph.edges if edge.src.node == node.id]
         letters = [edge for edge in outgoing if edge.src.port.lower() == DEADLETTER]
-        yield Junction(
+        yield WiringNode(
             node.id,
             kind,
             tuple(edge for edge in graph.edges if edge.tgt.node == node.id),

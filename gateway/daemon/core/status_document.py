@@ -11,7 +11,7 @@ VERSION = 1
 """The version of the document's shape; raised when a key changes its meaning or goes."""
 
 
-class Process(Protocol):
+class ProcessStatus(Protocol):
     """A participant's process as its keeper reports it. ``since`` is in seconds since 1970, ``pid`` 0 without one."""
 
     role: str
@@ -26,7 +26,7 @@ class Process(Protocol):
         """starting, running, backing_off or stopped."""
 
 
-def process_entry(process: Process) -> dict[str, Any]:
+def process_entry(process: ProcessStatus) -> dict[str, Any]:
     """One participant's process."""
     return {
         "role": process.role,
@@ -39,7 +39,7 @@ def process_entry(process: Process) -> dict[str, Any]:
     }
 
 
-class Link(Protocol):
+class ConnectionStatus(Protocol):
     """A connection as its supervisor reports it. ``since`` is in seconds since 1970."""
 
     name: str
@@ -53,7 +53,7 @@ class Link(Protocol):
         """connecting, up, backing_off or quarantined."""
 
 
-def link_entry(link: Link, blocked: str = "") -> dict[str, Any]:
+def link_entry(link: ConnectionStatus, blocked: str = "") -> dict[str, Any]:
     """One connection. ``blocked`` says why it takes no messages although it is up."""
     return {
         "name": link.name,
@@ -86,7 +86,7 @@ def spool_entry(usage: Usage, orphans: Sequence[Mapping[str, Any]], unsafe: int)
 def document(
     *,
     gateway: Mapping[str, Any],
-    links: Sequence[Link],
+    links: Sequence[ConnectionStatus],
     blocked: Mapping[str, str],
     boards: Sequence[Mapping[str, Any]],
     edges: Sequence[Mapping[str, Any]],
@@ -94,7 +94,7 @@ def document(
     refused: Mapping[str, str],
     spool: Mapping[str, Any],
     discovery: Mapping[str, Any],
-    processes: Sequence[Process],
+    processes: Sequence[ProcessStatus],
     http_url: str,
 ) -> dict[str, Any]:
     """The whole document, as plain data. ``blocked`` tells by link why it takes no messages although it is up,

@@ -42,7 +42,7 @@ class Box:
 
 
 @dataclass(slots=True)
-class Wire:
+class DrawnEdge:
     """From an outport to an inport, through lanes. ``back``: it leads against the drawing's direction; ``below``: its one
     lane lies below all columns.
     """
@@ -80,6 +80,6 @@ class Drawing:
 
     title: str
     boxes: list[Box]
-    wires: list[Wire]
+    wires: list[DrawnEdge]
     width: float = 0.0
     height: float = 0.0

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from gateway.fbp.drawing.boxes import LANE_H, Box, Wire
+from gateway.fbp.drawing.boxes import LANE_H, Box, DrawnEdge
 
 
-def choose_layers(boxes: Sequence[Box], wires: Sequence[Wire]) -> None:
+def choose_layers(boxes: Sequence[Box], wires: Sequence[DrawnEdge]) -> None:
     """Every forward wire leads at least one layer to the right; sources stand close to what they feed."""
     _break_cycles(boxes, wires)
     after: dict[Box, list[Box]] = defaultdict(list)
@@ -34,9 +34,9 @@ def choose_layers(boxes: Sequence[Box], wires: Sequence[Wire]) -> None:
             box.layer = last if box.inports else min(box.layer, 0)
 
 
-def _break_cycles(boxes: Sequence[Box], wires: Sequence[Wire]) -> None:
+def _break_cycles(boxes: Sequence[Box], wires: Sequence[DrawnEdge]) -> None:
     """Mark as leading back what closes a circle in a walk from the sources (without recursion: graphs may be long)."""
-    leaving: dict[Box, list[Wire]] = defaultdict(list)
+    leaving: dict[Box, list[DrawnEdge]] = defaultdict(list)
     for wire in wires:
         leaving[wire.src].append(wire)
     fed = {wire.tgt for wire in wires if wire.src is not wire.tgt}
@@ -59,7 +59,7 @@ def _break_cycles(boxes: Sequence[Box], wires: Sequence[Wire]) -> None:
                 stack.append((leading.tgt, iter(leaving[leading.tgt])))
 
 
-def with_lanes(boxes: Iterable[Box], wires: Sequence[Wire]) -> list[list[Box]]:
+def with_lanes(boxes: Iterable[Box], wires: Sequence[DrawnEdge]) -> list[list[Box]]:
     """The boxes by layer, and lanes for the wires that pass a layer. Wires of one outport share their lanes."""
     first = min((box.layer for box in boxes), default=0)
     columns: dict[int, list[Box]] = defaultdict(list)

@@ -11,7 +11,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 
-from gateway.fbp.drawing.boxes import GAP_X, GAP_Y, LINE_H, MARGIN, PAD, ROW_H, SMALL_H, TITLE_H, Box, Drawing, Wire
+from gateway.fbp.drawing.boxes import (
+    GAP_X,
+    GAP_Y,
+    LINE_H,
+    MARGIN,
+    PAD,
+    ROW_H,
+    SMALL_H,
+    TITLE_H,
+    Box,
+    Drawing,
+    DrawnEdge,
+)
 from gateway.fbp.drawing.layers import choose_layers, with_lanes
 from gateway.fbp.drawing.long_edges import choose_detours, place_detours
 from gateway.fbp.drawing.placement import links_of, order_columns, place
@@ -46,7 +58,7 @@ def lay_out(graph: Graph) -> Drawing:
     return drawing
 
 
-def _joined(boxes: Sequence[Box], wires: Sequence[Wire]) -> list[tuple[list[Box], list[Wire]]]:
+def _joined(boxes: Sequence[Box], wires: Sequence[DrawnEdge]) -> list[tuple[list[Box], list[DrawnEdge]]]:
     """The parts of a graph that no edge joins, each with its boxes and wires, in the order of their first boxes."""
     leader = {box: box for box in boxes}
 
@@ -58,7 +70,7 @@ def _joined(boxes: Sequence[Box], wires: Sequence[Wire]) -> list[tuple[list[Box]
 
     for wire in wires:
         leader[find(wire.tgt)] = find(wire.src)
-    parts: dict[Box, tuple[list[Box], list[Wire]]] = {}
+    parts: dict[Box, tuple[list[Box], list[DrawnEdge]]] = {}
     for box in boxes:
         parts.setdefault(find(box), ([], []))[0].append(box)
     for wire in wires:
@@ -66,7 +78,7 @@ def _joined(boxes: Sequence[Box], wires: Sequence[Wire]) -> list[tuple[list[Box]
     return list(parts.values())
 
 
-def _lay_out_part(boxes: Sequence[Box], wires: Sequence[Wire], drawing: Drawing) -> None:
+def _lay_out_part(boxes: Sequence[Box], wires: Sequence[DrawnEdge], drawing: Drawing) -> None:
     """Below what is there already."""
     choose_layers(boxes, wires)
     choose_detours(wires)
@@ -98,19 +110,19 @@ def _lay_out_rows(boxes: Iterable[Box], drawing: Drawing) -> None:
 # -- boxes and wires -------------------------------------------------------------------------------------------
 
 
-def _parts(graph: Graph) -> tuple[list[Box], list[Wire]]:
+def _parts(graph: Graph) -> tuple[list[Box], list[DrawnEdge]]:
     groups = {node: str(group.get("name")) for group in graph.groups for node in members(group)}
     nodes = {
         node.id: Box("node", node.id, (node.component, *([f"in {groups[node.id]}"] if node.id in groups else [])))
         for node in graph.nodes
     }
     boxes = list(nodes.values())
-    wires: list[Wire] = []
+    wires: list[DrawnEdge] = []
 
     def wire(src: Box, tgt: Box, src_port: str, tgt_port: str, label: str) -> None:
         src.outports.setdefault(src_port, 0.0)
         tgt.inports.setdefault(tgt_port, 0.0)
-        wires.append(Wire(src, tgt, src_port, tgt_port, label))
+        wires.append(DrawnEdge(src, tgt, src_port, tgt_port, label))
 
     for export in graph.inports:
         box = Box("export", export.name)

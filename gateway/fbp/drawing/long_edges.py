@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Sequence
 
-from gateway.fbp.drawing.boxes import GAP_Y, LANE_H, Box, Wire
+from gateway.fbp.drawing.boxes import GAP_Y, LANE_H, Box, DrawnEdge
 
 FEW_LANES = 4000
 LANES_PER_WIRE = 2
@@ -19,7 +19,7 @@ Outport = tuple[Box, str, bool]
 """A port, and whether the wire leads back: such wires share their lanes."""
 
 
-def choose_detours(wires: Sequence[Wire]) -> None:
+def choose_detours(wires: Sequence[DrawnEdge]) -> None:
     """Mark the longest wires ``below``, if there would be too many lanes."""
     lanes = 0
     longest: dict[Outport, int] = {}
@@ -30,13 +30,13 @@ def choose_detours(wires: Sequence[Wire]) -> None:
         wire.below = span > 0 and lanes > max(FEW_LANES, LANES_PER_WIRE * len(wires))
 
 
-def place_detours(columns: Sequence[Sequence[Box]], wires: Iterable[Wire]) -> list[Box]:
+def place_detours(columns: Sequence[Sequence[Box]], wires: Iterable[DrawnEdge]) -> list[Box]:
     """A lane for each wire that runs below the columns, which stand at their places. Those of one outport share a row, and
     so do those that are far enough from each other.
     """
     column_of = {column[0].layer: column[0] for column in columns}
     bottom = max(box.y + box.h for column in columns for box in column) + GAP_Y
-    groups: dict[Outport, list[Wire]] = {}
+    groups: dict[Outport, list[DrawnEdge]] = {}
     for wire in wires:
         if wire.below:
             groups.setdefault(_outport(wire), []).append(wire)
@@ -55,11 +55,11 @@ def place_detours(columns: Sequence[Sequence[Box]], wires: Iterable[Wire]) -> li
     return lanes
 
 
-def _outport(wire: Wire) -> Outport:
+def _outport(wire: DrawnEdge) -> Outport:
     return wire.src, wire.src_port, wire.back
 
 
-def _ends(wire: Wire) -> tuple[int, int]:
+def _ends(wire: DrawnEdge) -> tuple[int, int]:
     """The first and the last layer that it passes."""
     here, there = wire.passed[0], wire.passed[-1]
     return min(here, there), max(here, there)

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from itertools import pairwise
 
-from gateway.fbp.drawing.boxes import GAP_X, GAP_Y, LANE_H, MARGIN, Box, Wire
+from gateway.fbp.drawing.boxes import GAP_X, GAP_Y, LANE_H, MARGIN, Box, DrawnEdge
 
 SWEEPS = 12
 
@@ -18,7 +18,7 @@ Link = tuple[Box, float, Box, float]
 """Two boxes of neighbouring layers (or one), and the heights within them at which a wire touches them."""
 
 
-def links_of(wires: Iterable[Wire]) -> list[Link]:
+def links_of(wires: Iterable[DrawnEdge]) -> list[Link]:
     """What keeps boxes at each other's height. Wires that share lanes have links in common."""
     links: dict[Link, None] = {}
     for wire in wires:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from xml.sax.saxutils import escape
 
-from gateway.fbp.drawing.boxes import ARROW, GAP_X, LINE_H, PAD, TITLE_H, Box, Drawing, Wire
+from gateway.fbp.drawing.boxes import ARROW, GAP_X, LINE_H, PAD, TITLE_H, Box, Drawing, DrawnEdge
 from gateway.fbp.drawing.layout import lay_out, shown_line, shown_port, shown_title
 from gateway.model.graph import Graph
 
@@ -74,7 +74,7 @@ def _label(text: str, shown: str, attributes: str) -> str:
     return f"<text {attributes}>{_text(shown)}{whole}</text>"
 
 
-def _wire(wire: Wire, colour: str) -> Iterator[str]:
+def _wire(wire: DrawnEdge, colour: str) -> Iterator[str]:
     """Within columns it runs level, so that it passes their boxes by; it climbs between them."""
     (x, y), (end_x, end_y) = wire.start, wire.end
     path = [f"M{x:.1f} {y:.1f}", f"L{wire.src.right:.1f} {y:.1f}"]

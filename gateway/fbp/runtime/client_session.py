@@ -45,7 +45,7 @@ from gateway.fbp.runtime.intents import (
     WatchEdges,
 )
 from gateway.fbp.runtime.protocol_messages import BadRequest, Reply, Request, error, parse_request
-from gateway.fbp.runtime.sampling import FlowRate
+from gateway.fbp.runtime.sampling import Sampler
 from gateway.fbp.runtime.trace import BUFFER_BYTES, LARGEST_BUFFER_BYTES, Trace
 from gateway.model.graph import Graph
 
@@ -65,7 +65,7 @@ class FbpSession:
         self._view = view
         self._access = access
         self._granted = access.granted(None) & view.info.offers
-        self._rate = FlowRate()
+        self._rate = Sampler()
         self._watched: dict[str, frozenset[Ends] | None] = {}
         self._traces: dict[str, Trace] = {}
         self._debug: set[str] = set()

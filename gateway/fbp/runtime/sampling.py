@@ -12,7 +12,7 @@ MOST_EDGES = 4096
 """Edges whose rate is remembered; beyond it all start anew."""
 
 
-class FlowRate:
+class Sampler:
     """Lets messages of each edge, and of all together, through up to a rate. A busy edge does not hide a quiet one."""
 
     def __init__(self, per_edge: float = PER_EDGE, per_client: float = PER_CLIENT) -> None:

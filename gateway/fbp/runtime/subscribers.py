@@ -35,7 +35,7 @@ class Listeners:
                 log.exception("a listener failed at %s", type(change).__name__)
 
 
-class Watches:
+class Subscribers:
     """Which edges of which graph any client wants told."""
 
     def __init__(self) -> None:

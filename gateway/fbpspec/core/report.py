@@ -10,7 +10,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 
-class Verdict(StrEnum):
+class SpecVerdict(StrEnum):
     """What became of a case."""
 
     PASSED = "passed"
@@ -26,12 +26,12 @@ class Result:
     topic: str
     case: str
     assertion: str
-    verdict: Verdict
+    verdict: SpecVerdict
     message: str = ""
     seconds: float = 0.0
 
 
-MARKS = {Verdict.PASSED: "✓", Verdict.FAILED: "✗", Verdict.SKIPPED: "-"}
+MARKS = {SpecVerdict.PASSED: "✓", SpecVerdict.FAILED: "✗", SpecVerdict.SKIPPED: "-"}
 
 
 def text_lines(results: Iterable[Result]) -> Iterator[str]:
@@ -48,7 +48,7 @@ def text_lines(results: Iterable[Result]) -> Iterator[str]:
 
 def summary(results: Sequence[Result]) -> str:
     """How many passed, failed and were skipped."""
-    counts = {verdict: sum(1 for result in results if result.verdict is verdict) for verdict in Verdict}
+    counts = {verdict: sum(1 for result in results if result.verdict is verdict) for verdict in SpecVerdict}
     return ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count) or "no test cases"
 
 
@@ -84,8 +84,8 @@ def as_junit(results: Sequence[Result]) -> str:
                     "time": f"{result.seconds:.3f}",
                 },
             )
-            if result.verdict is not Verdict.PASSED:
-                tag = "failure" if result.verdict is Verdict.FAILED else "skipped"
+            if result.verdict is not SpecVerdict.PASSED:
+                tag = "failure" if result.verdict is SpecVerdict.FAILED else "skipped"
                 ElementTree.SubElement(case, tag, {"message": _clean(result.message)})
     ElementTree.indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode")
@@ -94,8 +94,8 @@ def as_junit(results: Sequence[Result]) -> str:
 def _counts(results: Sequence[Result]) -> dict[str, str]:
     return {
         "tests": str(len(results)),
-        "failures": str(sum(1 for result in results if result.verdict is Verdict.FAILED)),
-        "skipped": str(sum(1 for result in results if result.verdict is Verdict.SKIPPED)),
+        "failures": str(sum(1 for result in results if result.verdict is SpecVerdict.FAILED)),
+        "skipped": str(sum(1 for result in results if result.verdict is SpecVerdict.SKIPPED)),
         "time": f"{sum(result.seconds for result in results):.3f}",
     }
 

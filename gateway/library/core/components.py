@@ -62,7 +62,7 @@ WIRING = ("msgflo/RoundRobin", "msgflo/PubSub")
 
 
 @dataclass(frozen=True, slots=True)
-class Component:
+class LibraryComponent:
     """A kind of participant that can be started. ``filename`` is empty where the library gives a command."""
 
     name: str
@@ -83,17 +83,17 @@ class Library:
     place: str = ""
     namespace: str = ""
     repository: str = ""
-    components: Mapping[str, Component] = field(default_factory=dict)
+    components: Mapping[str, LibraryComponent] = field(default_factory=dict)
     variables: Mapping[str, str] = field(default_factory=dict)
     handlers: Mapping[str, str] = field(default_factory=lambda: DEFAULT_HANDLERS)
 
-    def find(self, name: str) -> Component | None:
+    def find(self, name: str) -> LibraryComponent | None:
         """The component of this name: exactly, else without its namespace, else with the library's."""
         last = name.rpartition("/")[2]
         candidates = [name, last, *([f"{self.namespace}/{name}", f"{self.namespace}/{last}"] if self.namespace else [])]
         return next((self.components[one] for one in candidates if one in self.components), None)
 
-    def get(self, name: str, role: str) -> Component:
+    def get(self, name: str, role: str) -> LibraryComponent:
         """The component of this name, or ``ComponentUnknown`` for the role that asks."""
         found = self.find(name)
         if found is None:
@@ -115,7 +115,7 @@ def parse_library(text: str, place: str) -> Library:
     given = _texts(inner, "handlers", place, prefix)
     handlers = {extension if extension.startswith(".") else f".{extension}": line for extension, line in given.items()}
     components = {
-        name: Component(name, _checked(line, variables, place, f"{prefix}components.{name}", prefix))
+        name: LibraryComponent(name, _checked(line, variables, place, f"{prefix}components.{name}", prefix))
         for name, line in _texts(inner, "components", place, prefix).items()
     }
     for extension, line in {**DEFAULT_HANDLERS, **handlers}.items():
@@ -183,11 +183,11 @@ def add_directory(library: Library, directory: str, names: Iterable[str]) -> Lib
             continue
         full = f"{library.namespace}/{stem}" if library.namespace else stem
         path = f"{directory.rstrip('/')}/{name}" if directory else name
-        components.setdefault(full, Component(full, template, path, LANGUAGES.get(f".{extension}", "")))
+        components.setdefault(full, LibraryComponent(full, template, path, LANGUAGES.get(f".{extension}", "")))
     return replace(library, components=MappingProxyType(components))
 
 
-def command_words(library: Library, component: Component, role: str, iips: Mapping[str, Any]) -> tuple[str, ...]:
+def command_words(library: Library, component: LibraryComponent, role: str, iips: Mapping[str, Any]) -> tuple[str, ...]:
     """The command that starts ``component`` as ``role``, as words for ``exec``."""
     values = _values(component, role, iips)
     return tuple(_fill(word, library.variables, values) for word in _split(component.template, library.variables))
@@ -206,7 +206,7 @@ def _announces(words: tuple[str, ...]) -> bool:
     return words[:-1] == ANNOUNCER
 
 
-def command_line(library: Library, component: Component, role: str, iips: Mapping[str, Any]) -> str:
+def command_line(library: Library, component: LibraryComponent, role: str, iips: Mapping[str, Any]) -> str:
     """The same command as a line for a shell: what was filled in is quoted where a shell needs it."""
     return shlex.join(command_words(library, component, role, iips))
 
@@ -220,7 +220,7 @@ def _split(template: str, variables: Mapping[str, str]) -> Sequence[str]:
     return words
 
 
-def _values(component: Component, role: str, iips: Mapping[str, Any]) -> dict[str, str]:
+def _values(component: LibraryComponent, role: str, iips: Mapping[str, Any]) -> dict[str, str]:
     name = component.filename.rpartition("/")[2].rpartition(".")[0] if component.filename else component.name
     return {
         "FILENAME": component.filename,

@@ -16,7 +16,7 @@ import msgspec
 
 from gateway.model.address import Address
 from gateway.model.message import Delivery, Outcome
-from gateway.mqtt.core.packets import Incoming
+from gateway.mqtt.core.packets import IncomingPublish
 from gateway.mqtt.core.properties import decode_message, subscription_ids
 from gateway.mqtt.core.topics import has_wildcards, matches
 
@@ -66,7 +66,7 @@ _Route = tuple[str, str, tuple[Subscription, ...]]
 """The topic as text, the origin of messages that are born there, and who takes them."""
 
 
-class Intake:
+class MqttInbound:
     """One epoch's deliveries. ``new_id`` names messages that have no id; ``wall_ms`` tells the time of day.
 
     What is to be done outside is left in ``ready`` (deliveries to hand out), ``acks`` (packet ids to acknowledge) and
@@ -98,7 +98,7 @@ class Intake:
         self._patterns: dict[str, Subscription] = {}
         self._routes: dict[bytes, _Route] = {}
         self._origins: dict[int, _Origin] = {}
-        self._unclaimed: deque[Incoming] = deque()
+        self._unclaimed: deque[IncomingPublish] = deque()
         self._claiming = True
         self._parked = 0
 
@@ -143,7 +143,7 @@ class Intake:
 
     # -- messages --------------------------------------------------------------------------------------------------
 
-    def arrived(self, incoming: Incoming) -> None:
+    def arrived(self, incoming: IncomingPublish) -> None:
         """A message came."""
         route = self._routes.get(incoming.topic)
         if route is None:
@@ -215,12 +215,12 @@ class Intake:
         route = self._routes[topic] = (text, f"{self._instance} mqtt:{text}", tuple(found))
         return route
 
-    def _meant(self, incoming: Incoming, candidates: tuple[Subscription, ...]) -> tuple[Subscription, ...]:
+    def _meant(self, incoming: IncomingPublish, candidates: tuple[Subscription, ...]) -> tuple[Subscription, ...]:
         """Of several filters that match, those for which the broker sent this copy; all if it does not say."""
         numbers = subscription_ids(incoming.properties)
         return tuple(entry for entry in candidates if entry.number in numbers) or candidates
 
-    def _unwanted(self, topic: str, incoming: Incoming) -> None:
+    def _unwanted(self, topic: str, incoming: IncomingPublish) -> None:
         is_ours = incoming.topic in self.ours
         if self._claiming and not is_ours:
             self._unclaimed.append(incoming)

@@ -38,7 +38,7 @@ REASONS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class PublishLimits:
     """What the broker granted: bytes of a packet (0: no limit), whether it retains, whether properties travel."""
 
     window: int
@@ -47,7 +47,7 @@ class Limits:
     properties: bool = True
 
 
-class Entry(msgspec.Struct, eq=False, gc=False):
+class PublishEntry(msgspec.Struct, eq=False, gc=False):
     """One publication until its end. ``abandoned``: nobody waits for it, so it need not be sent any more."""
 
     target: Address
@@ -56,21 +56,21 @@ class Entry(msgspec.Struct, eq=False, gc=False):
     abandoned: bool = False
 
 
-class Outbox:
+class MqttOutbound:
     """The publications of one connection. ``write`` takes packets."""
 
     def __init__(self, write: Callable[[bytes], None]) -> None:
         self.write = write
-        self.limits = Limits(1)
+        self.limits = PublishLimits(1)
         self._mid = 0
-        self._unconfirmed: dict[int, Entry] = {}
-        self._waiting: deque[Entry] = deque()
+        self._unconfirmed: dict[int, PublishEntry] = {}
+        self._waiting: deque[PublishEntry] = deque()
         self._topics: dict[str, bytes] = {}
         self._down: TransportDown | None = None
 
-    def submit(self, target: Address, message: Message, done: Done) -> Entry:
+    def submit(self, target: Address, message: Message, done: Done) -> PublishEntry:
         """Send as soon as there is room; ``done`` is called once, at the earliest with what comes from the broker."""
-        entry = Entry(target, message, done)
+        entry = PublishEntry(target, message, done)
         if self._down is not None:
             done(self._down)
         elif self._waiting or len(self._unconfirmed) >= self.limits.window:
@@ -116,7 +116,7 @@ class Outbox:
         """Slots in use."""
         return len(self._unconfirmed)
 
-    def _send(self, entry: Entry) -> None:
+    def _send(self, entry: PublishEntry) -> None:
         message, limits = entry.message, self.limits
         topic = self._topics.get(entry.target.name) or self._topic(entry)
         if topic is None:
@@ -135,7 +135,7 @@ class Outbox:
         self._unconfirmed[mid] = entry
         self.write(packet)
 
-    def _topic(self, entry: Entry) -> bytes | None:
+    def _topic(self, entry: PublishEntry) -> bytes | None:
         """Its topic as bytes. One that can't be is told, and None."""
         name = entry.target.name
         problem = topic_problem(name)
@@ -148,7 +148,7 @@ class Outbox:
         return topic
 
 
-def _error(entry: Entry, code: int) -> DeliveryError:
+def _error(entry: PublishEntry, code: int) -> DeliveryError:
     address, message_id = str(entry.target), entry.message.id
     reason = REASONS.get(code, f"the broker refused it with reason code 0x{code:02x}")
     # Mosquitto 2.0.11 closes the connection after a publication that is not authorized: trying that again would

@@ -26,7 +26,7 @@ _GOOD_ACK = b"\x40\x02"
 _ACK_BYTES = 4
 
 
-class Incoming(msgspec.Struct, frozen=True):
+class IncomingPublish(msgspec.Struct, frozen=True):
     """A PUBLISH as it arrived. ``mid`` is 0 at QoS 0; ``properties`` the undecoded block, empty on 3.1.1."""
 
     topic: bytes
@@ -143,7 +143,7 @@ def encode_publish(topic: bytes, mid: int, retain: bool, properties: bytes, payl
     )
 
 
-def decode_publish(first: int, body: bytes, *, with_properties: bool) -> Incoming:
+def decode_publish(first: int, body: bytes, *, with_properties: bool) -> IncomingPublish:
     """Read a PUBLISH of QoS 0 or 1; ``with_properties`` on MQTT 5."""
     quality = first & 0x06
     if quality > 2:
@@ -165,7 +165,7 @@ def decode_publish(first: int, body: bytes, *, with_properties: bool) -> Incomin
             at += length
     if at > len(body):
         raise RemoteProtocolError("a message ends within its header")
-    return Incoming(topic, mid, bool(first & 0x01), bool(first & 0x08), properties, body[at:])
+    return IncomingPublish(topic, mid, bool(first & 0x01), bool(first & 0x08), properties, body[at:])
 
 
 def encode_puback(mid: int) -> bytes:

@@ -21,7 +21,7 @@ WIRING = (ROUND_ROBIN, "msgflo/PubSub")
 DEAD_LETTER_PORT = "deadletter"
 
 
-class WireKind(StrEnum):
+class QueueBindingKind(StrEnum):
     """How messages are shared out; a dead letter wire goes from an inport to where its refused messages go."""
 
     PUBSUB = "pubsub"
@@ -30,19 +30,19 @@ class WireKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Wire:
+class QueueBinding:
     """One wish: everything from ``src`` to ``tgt``."""
 
-    kind: WireKind
+    kind: QueueBindingKind
     src: PortRef
     tgt: PortRef
 
 
-def wires_of(graph: Graph) -> tuple[Wire, ...]:
+def wires_of(graph: Graph) -> tuple[QueueBinding, ...]:
     """The wires of a graph: plain edges in its order, then those of each RoundRobin, dead letters first."""
     wiring = {node.id for node in graph.nodes if node.component in WIRING}
     plain = [
-        Wire(WireKind.PUBSUB, edge.src, edge.tgt)
+        QueueBinding(QueueBindingKind.PUBSUB, edge.src, edge.tgt)
         for edge in graph.edges
         if edge.src.node not in wiring and edge.tgt.node not in wiring
     ]
@@ -50,17 +50,17 @@ def wires_of(graph: Graph) -> tuple[Wire, ...]:
     return (*plain, *shared)
 
 
-def _through(graph: Graph, node: str, component: str) -> Iterator[Wire]:
+def _through(graph: Graph, node: str, component: str) -> Iterator[QueueBinding]:
     sources = [edge.src for edge in graph.edges if edge.tgt.node == node]
     targets = [edge.tgt for edge in graph.edges if edge.src.node == node and edge.src.port.lower() != DEAD_LETTER_PORT]
     dead = [edge.tgt for edge in graph.edges if edge.src.node == node and edge.src.port.lower() == DEAD_LETTER_PORT]
-    kind = WireKind.ROUNDROBIN if component == ROUND_ROBIN else WireKind.PUBSUB
+    kind = QueueBindingKind.ROUNDROBIN if component == ROUND_ROBIN else QueueBindingKind.PUBSUB
     for target in targets:
-        yield from (Wire(WireKind.DEADLETTER, target, letter) for letter in dead)
-        yield from (Wire(kind, source, target) for source in sources)
+        yield from (QueueBinding(QueueBindingKind.DEADLETTER, target, letter) for letter in dead)
+        yield from (QueueBinding(kind, source, target) for source in sources)
 
 
-def roles_of(wires: Iterable[Wire]) -> tuple[str, ...]:
+def roles_of(wires: Iterable[QueueBinding]) -> tuple[str, ...]:
     """The roles at the ends of wires, each once."""
     return tuple(dict.fromkeys(role for wire in wires for role in (wire.src.node, wire.tgt.node)))
 
@@ -78,40 +78,44 @@ def static_queues(ref: PortRef, _: bool) -> Sequence[str]:
 class Joint:
     """A wire between queues. ``targets`` has several queues where each message goes to one of them."""
 
-    kind: WireKind
+    kind: QueueBindingKind
     source: str
     targets: tuple[str, ...]
 
 
-def joints_of(wires: Iterable[Wire], queues: QueuesOf) -> tuple[Joint, ...]:
+def joints_of(wires: Iterable[QueueBinding], queues: QueuesOf) -> tuple[Joint, ...]:
     """Wires between the queues of the participants there are: all of a role get a copy, or share."""
     joints: dict[Joint, None] = {}
     for wire in wires:
-        for source in queues(wire.src, wire.kind is WireKind.DEADLETTER):
+        for source in queues(wire.src, wire.kind is QueueBindingKind.DEADLETTER):
             targets = tuple(dict.fromkeys(queues(wire.tgt, True)))
-            groups = [targets] if wire.kind is WireKind.ROUNDROBIN else [(target,) for target in targets]
+            groups = [targets] if wire.kind is QueueBindingKind.ROUNDROBIN else [(target,) for target in targets]
             joints.update((Joint(wire.kind, source, group), None) for group in groups if group)
     return tuple(joints)
 
 
 def joint_lines(joints: Iterable[Joint]) -> list[str]:
     """How ``msgflo-setup`` tells them, tab for tab."""
-    names = {WireKind.PUBSUB: "PUBSUB: ", WireKind.ROUNDROBIN: "ROUNDROBIN:", WireKind.DEADLETTER: "DEADLETTER:"}
+    names = {
+        QueueBindingKind.PUBSUB: "PUBSUB: ",
+        QueueBindingKind.ROUNDROBIN: "ROUNDROBIN:",
+        QueueBindingKind.DEADLETTER: "DEADLETTER:",
+    }
     return [f"{names[joint.kind]}\t {joint.source} -> {target}" for joint in joints for target in joint.targets]
 
 
 def amqp_bindings(joints: Sequence[Joint]) -> list[Binding]:
     """Joints as edges that an AMQP broker carries itself: from exchange to queue, nacked messages to another queue."""
-    letters = {joint.source: joint.targets[0] for joint in joints if joint.kind is WireKind.DEADLETTER}
+    letters = {joint.source: joint.targets[0] for joint in joints if joint.kind is QueueBindingKind.DEADLETTER}
     made = []
     for joint in joints:
-        if joint.kind is WireKind.DEADLETTER:
+        if joint.kind is QueueBindingKind.DEADLETTER:
             continue
         for target in joint.targets:
             letter = letters.get(target)
             contract = Contract(deadletter=amqp_queue(letter) if letter else None)
             name = f"{joint.source}->{target}"
-            kind = BindingKind.ROUNDROBIN if joint.kind is WireKind.ROUNDROBIN else BindingKind.PUBSUB
+            kind = BindingKind.ROUNDROBIN if joint.kind is QueueBindingKind.ROUNDROBIN else BindingKind.PUBSUB
             made.append(Binding(name, amqp_exchange(joint.source), amqp_queue(target), contract, kind, label=name))
     return made
 
@@ -123,7 +127,7 @@ class Forwarding:
         self._turns: dict[str, list[Iterator[str]]] = {}
         for joint in joints:
             targets = [target for target in joint.targets if target != joint.source]
-            if joint.kind is not WireKind.DEADLETTER and targets:
+            if joint.kind is not QueueBindingKind.DEADLETTER and targets:
                 self._turns.setdefault(joint.source, []).append(cycle(targets))
 
     @property

@@ -52,7 +52,7 @@ class Item(msgspec.Struct, eq=False, gc=False):
     A struct that the garbage collector need not look at: there is one for every message, and a lane outlives its items.
     """
 
-    lane: Lane
+    lane: BindingQueue
     message: Message
     born: float
     tickets: tuple[Ticket, ...] = ()
@@ -77,7 +77,7 @@ class Item(msgspec.Struct, eq=False, gc=False):
 
 
 @dataclass(slots=True)
-class LaneCounters:
+class BindingCounters:
     """The books of one binding for this run of the daemon.
 
     ``opening`` + ``accepted`` = ``delivered`` + pending + ``expired`` + ``dead`` + ``dropped``, at any moment. The others
@@ -101,7 +101,7 @@ class LaneCounters:
         return self.opening + self.accepted - self.delivered - self.expired - self.dead - self.dropped
 
 
-class Lane:
+class BindingQueue:
     """The state of one binding.
 
     In order of age: ``flying``, ``waiting``, the ``behind`` records that are on disk alone (those of this binding with
@@ -165,7 +165,7 @@ class Lane:
         self.last_error = ""
         self.next_target = 0
         self.load: dict[Address, int] = {}
-        self.counters = LaneCounters()
+        self.counters = BindingCounters()
 
     @property
     def pending(self) -> int:

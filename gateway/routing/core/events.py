@@ -25,14 +25,14 @@ class Delivered(msgspec.Struct, frozen=True):
 
 
 class Stored(msgspec.Struct, frozen=True):
-    """The records of one ``Store`` are committed; ``seqs`` in their order."""
+    """The records of one ``StoreRecords`` are committed; ``seqs`` in their order."""
 
     token: int
     seqs: Sequence[int]
 
 
 class StoreRefused(msgspec.Struct, frozen=True):
-    """The records of one ``Store`` were not taken. ``full``: the limit is reached; else the disk is in trouble.
+    """The records of one ``StoreRecords`` were not taken. ``full``: the limit is reached; else the disk is in trouble.
 
     ``room`` is how many bytes (as records are counted) are left below the limit.
     """
@@ -149,7 +149,7 @@ class Publish(msgspec.Struct, frozen=True, gc=False):
     message: Message
 
 
-class Store(msgspec.Struct, frozen=True):
+class StoreRecords(msgspec.Struct, frozen=True):
     """Commit these records, all or none, and report ``Stored`` or ``StoreRefused`` with this token."""
 
     token: int
@@ -186,7 +186,7 @@ class Bury(msgspec.Struct, frozen=True):
     attempts: int = 0
 
 
-class Tried(msgspec.Struct, frozen=True):
+class RecordAttempts(msgspec.Struct, frozen=True):
     """A record was refused so often by now: what it may still be tried is the same after a restart. May be done late."""
 
     seq: int
@@ -202,4 +202,4 @@ class AnnounceDead(msgspec.Struct, frozen=True):
     reason: str
 
 
-Effect: TypeAlias = Publish | Store | Fetch | Settle | Forget | Bury | Tried | AnnounceDead
+Effect: TypeAlias = Publish | StoreRecords | Fetch | Settle | Forget | Bury | RecordAttempts | AnnounceDead

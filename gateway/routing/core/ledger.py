@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from gateway.model.binding import DEAD_SUFFIX, edge_of
-from gateway.routing.core.binding_queue import Lane
+from gateway.routing.core.binding_queue import BindingQueue
 from gateway.routing.core.router import Router
 from gateway.routing.core.table import RouteTable
 
@@ -17,11 +17,11 @@ def binding_entries(router: Router, wanted: RouteTable, now: float) -> list[dict
     return [_binding_entry(lane, wanted, now) for lane in router.lanes]
 
 
-def _is_wanted(lane: Lane, wanted: RouteTable) -> bool:
+def _is_wanted(lane: BindingQueue, wanted: RouteTable) -> bool:
     return lane.binding.id.removesuffix(DEAD_SUFFIX) in wanted.by_id
 
 
-def _binding_entry(lane: Lane, wanted: RouteTable, now: float) -> dict[str, Any]:
+def _binding_entry(lane: BindingQueue, wanted: RouteTable, now: float) -> dict[str, Any]:
     oldest = min((item.born for item in lane.in_memory()), default=None)
     return {
         "id": lane.binding.id,
@@ -69,7 +69,7 @@ def ledger_entries(router: Router, wanted: RouteTable, dead_dropped: Mapping[str
     return [{**entry, "dead_dropped": dead_dropped.get(entry["binding"], 0)} for entry in entries]
 
 
-def _ledger_entry(lane: Lane, wanted: RouteTable) -> dict[str, Any]:
+def _ledger_entry(lane: BindingQueue, wanted: RouteTable) -> dict[str, Any]:
     counters = lane.counters
     return {
         "edge": edge_of(lane.binding.id),

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from gateway.model.address import Address
 from gateway.routing.core import events as ev
-from gateway.routing.core.binding_queue import Item, Lane, OnDisk
+from gateway.routing.core.binding_queue import BindingQueue, Item, OnDisk
 from gateway.routing.core.overflow import is_over
 from gateway.routing.core.state import RouterState
 
@@ -17,7 +17,7 @@ BOARD_SHARE = 2
 class Outgoing(RouterState):
     """What is published, and what becomes of it."""
 
-    def _advance(self, lane: Lane) -> None:
+    def _advance(self, lane: BindingQueue) -> None:
         """Publish in order while the window has room; have more brought from the disk where memory runs out."""
         now = self._now
         if lane.contract.ttl_s:
@@ -36,7 +36,7 @@ class Outgoing(RouterState):
         if lane.spooled and not lane.pending:
             lane.spooled = False
 
-    def _launch(self, lane: Lane, item: Item, target: Address) -> None:
+    def _launch(self, lane: BindingQueue, item: Item, target: Address) -> None:
         self._ref = ref = self._ref + 1
         item.target, item.in_flight = target, True
         lane.flying[ref] = self._flying[ref] = item
@@ -45,7 +45,7 @@ class Outgoing(RouterState):
         message = replace(item.message, retain=True) if lane.retain else item.message
         self._effects.append(ev.Publish(ref, target, message))
 
-    def _expire(self, lane: Lane) -> None:
+    def _expire(self, lane: BindingQueue) -> None:
         ttl_s = lane.contract.ttl_s
         while (lane.waiting or lane.fill_from_tail()) and self._now - lane.waiting[0].born > ttl_s:
             item = lane.waiting.popleft()
@@ -53,7 +53,7 @@ class Outgoing(RouterState):
             lane.counters.expired += 1
             self._finish(item)
 
-    def _fetch(self, lane: Lane, *, wanted: bool = False) -> None:
+    def _fetch(self, lane: BindingQueue, *, wanted: bool = False) -> None:
         """Ask for the next records of a lane that is on disk alone: when it is needed in memory, and not before.
 
         The oldest alone is always there: its age is shown.
@@ -68,7 +68,7 @@ class Outgoing(RouterState):
 
     # -- to whom ---------------------------------------------------------------------------------------------------
 
-    def _choose(self, lane: Lane, item: Item) -> Address | None:
+    def _choose(self, lane: BindingQueue, item: Item) -> Address | None:
         """The one target, or the next live one of a round robin that has free capacity and did not fail this message."""
         if not lane.binding.targets:
             return lane.binding.tgt if len(lane.flying) < self._window else None
@@ -81,7 +81,7 @@ class Outgoing(RouterState):
                 return target
         return None
 
-    def _next_ones(self, lane: Lane, item: Item) -> bool:
+    def _next_ones(self, lane: BindingQueue, item: Item) -> bool:
         """Whether a round robin has a live target that has not failed this message yet."""
         return any(target.target in self._up and target not in item.tried for target in lane.binding.targets)
 
@@ -125,13 +125,13 @@ class Outgoing(RouterState):
             return
         lane.counters.deferred += 1
         if counts and item.on_disk is OnDisk.YES:
-            self._effects.append(ev.Tried(item.seq, item.attempts, reason))
+            self._effects.append(ev.RecordAttempts(item.seq, item.attempts, reason))
         lane.put_back(item)
         if not elsewhere:
             item.tried = ()
             lane.back_off(self._now, reason)
 
-    def _lost(self, lane: Lane, item: Item, reason: str) -> None:
+    def _lost(self, lane: BindingQueue, item: Item, reason: str) -> None:
         """A volatile message that did not arrive."""
         lane.last_error = reason
         lane.bytes -= item.size
@@ -146,7 +146,7 @@ class Outgoing(RouterState):
             if any(end.target == target for end in lane.targets):
                 self._turn(lane, target, up=up)
 
-    def _turn(self, lane: Lane, target: str, *, up: bool) -> None:
+    def _turn(self, lane: BindingQueue, target: str, *, up: bool) -> None:
         lane.up = any(end.target in self._up for end in lane.targets)
         self._touch(lane)
         if up:
@@ -156,7 +156,7 @@ class Outgoing(RouterState):
         if not lane.up and lane.waiting:
             self._spill(lane)
 
-    def _ground(self, lane: Lane, target: str = "") -> None:
+    def _ground(self, lane: BindingQueue, target: str = "") -> None:
         """Nothing that was in flight (to ``target``) will be confirmed any more."""
         for ref in lane.fall_back(target):
             self._flying.pop(ref, None)

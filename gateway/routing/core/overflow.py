@@ -5,30 +5,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway.model.binding import OverflowPolicy
-from gateway.routing.core.binding_queue import Item, Lane, OnDisk
+from gateway.routing.core.binding_queue import BindingQueue, Item, OnDisk
 from gateway.routing.core.deadletter import dead_binding
 from gateway.spool.core.record import RECORD_BYTES
 
 
-def fits_edge(lane: Lane, size: int) -> bool:
+def fits_edge(lane: BindingQueue, size: int) -> bool:
     """Whether one more message of ``size`` bytes keeps to the edge's limits."""
     contract = lane.contract
     return lane.pending < contract.max_pending and lane.bytes + size <= contract.max_pending_bytes
 
 
-def is_over(lane: Lane) -> bool:
+def is_over(lane: BindingQueue) -> bool:
     """Whether the lane holds more than the edge's limits allow."""
     contract = lane.contract
     return lane.pending > contract.max_pending or lane.bytes > contract.max_pending_bytes
 
 
-def has_room_again(lane: Lane) -> bool:
+def has_room_again(lane: BindingQueue) -> bool:
     """Whether a lane that was full has a tenth to spare: its source is not taken from and left for every message."""
     contract = lane.contract
     return lane.pending * 10 <= contract.max_pending * 9 and lane.bytes * 10 <= contract.max_pending_bytes * 9
 
 
-def too_large(lane: Lane, size: int) -> str:
+def too_large(lane: BindingQueue, size: int) -> str:
     """Why a message of this size can never pass the edge; empty if it can."""
     contract = lane.contract
     if size > contract.max_message_bytes:
@@ -51,7 +51,7 @@ class SpoolShare:
     wait: list[Item]
     drop: list[Item]
     bury: list[Item]
-    hungry: list[Lane]
+    hungry: list[BindingQueue]
     """Lanes whose oldest records have to come into memory before they can be dropped."""
 
 

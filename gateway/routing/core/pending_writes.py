@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from gateway.routing.core.binding_queue import Item, Lane, OnDisk
-from gateway.routing.core.events import Store
+from gateway.routing.core.binding_queue import BindingQueue, Item, OnDisk
+from gateway.routing.core.events import StoreRecords
 from gateway.spool.core.record import SpoolRecord
 
 RETRY_S = 1.0
 
 
-class Shelf:
+class PendingWrites:
     """Writes under way, by token, and what waits for its turn.
 
     A lane has one write under way at a time, so that its records are committed in order whatever the disk refuses;
@@ -22,12 +22,12 @@ class Shelf:
     def __init__(self) -> None:
         self._token = 0
         self._writing: dict[int, tuple[Item, ...]] = {}
-        self._busy: set[Lane] = set()
+        self._busy: set[BindingQueue] = set()
         self._next: list[Item] = []
         self._refused: dict[Item, None] = {}
         self._retry_at = 0.0
 
-    def write(self, items: Iterable[Item]) -> Store | None:
+    def write(self, items: Iterable[Item]) -> StoreRecords | None:
         """One write for those that are not on disk yet and whose lane is free; None if there are none."""
         fresh: list[Item] = []
         blocked = {item.lane for item in self._refused}
@@ -47,7 +47,7 @@ class Shelf:
         self._busy.update(item.lane for item in fresh)
         self._token += 1
         self._writing[self._token] = tuple(fresh)
-        return Store(self._token, tuple(_record(item) for item in fresh))
+        return StoreRecords(self._token, tuple(_record(item) for item in fresh))
 
     def written(self, token: int, seqs: Sequence[int]) -> tuple[Item, ...]:
         """The items of a committed write, numbered."""

@@ -19,7 +19,7 @@ from gateway.model.address import Address
 from gateway.model.binding import OverflowPolicy
 from gateway.model.message import MAX_HOPS, Delivery, Message
 from gateway.routing.core import events as ev
-from gateway.routing.core.binding_queue import Item, Lane, OnDisk, Ticket
+from gateway.routing.core.binding_queue import BindingQueue, Item, OnDisk, Ticket
 from gateway.routing.core.deadletter import dead_binding
 from gateway.routing.core.overflow import fits_edge, has_room_again
 from gateway.routing.core.spooling import Spooling
@@ -105,7 +105,7 @@ class Router(Spooling):
         return min((when for when in times if when is not None), default=None)
 
     @property
-    def lanes(self) -> Iterable[Lane]:
+    def lanes(self) -> Iterable[BindingQueue]:
         """The bindings with their counters, for ``status``."""
         return self._lanes.values()
 
@@ -153,7 +153,7 @@ class Router(Spooling):
         if not lanes:
             self._take(ticket)
 
-    def _accept(self, lane: Lane, message: Message, ticket: Ticket) -> None:
+    def _accept(self, lane: BindingQueue, message: Message, ticket: Ticket) -> None:
         key = (lane.dedupe_target, message.id)
         twin = self._underway.get(key)
         if twin is not None:
@@ -184,7 +184,7 @@ class Router(Spooling):
         elif fits_edge(lane, item.size) or self._overflow(lane, item):
             self._enqueue(item)
 
-    def _pass(self, lane: Lane, item: Item, size: int) -> None:
+    def _pass(self, lane: BindingQueue, item: Item, size: int) -> None:
         """What ``_enqueue`` and ``_advance`` come to when nothing stands in the way: most messages go this way."""
         if not lane.flying:
             lane.last_progress = self._now
@@ -206,7 +206,7 @@ class Router(Spooling):
         lane.bytes += item.size
         self._launch(lane, item, target)
 
-    def _supersede(self, lane: Lane, item: Item) -> None:
+    def _supersede(self, lane: BindingQueue, item: Item) -> None:
         """Only the newest value matters: it takes the place of those that wait."""
         for queue in (lane.waiting, lane.tail):
             while queue:
@@ -215,7 +215,7 @@ class Router(Spooling):
                 lane.counters.dropped += 1
                 self._hand_over(old, item)
 
-    def _overflow(self, lane: Lane, item: Item) -> bool:
+    def _overflow(self, lane: BindingQueue, item: Item) -> bool:
         """The edge's own limits are reached; whether the new one is taken all the same."""
         match lane.contract.overflow:
             case OverflowPolicy.BLOCK:

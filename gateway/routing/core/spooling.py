@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from gateway.model.binding import OverflowPolicy
 from gateway.routing.core import events as ev
-from gateway.routing.core.binding_queue import Item, Lane, OnDisk
+from gateway.routing.core.binding_queue import BindingQueue, Item, OnDisk
 from gateway.routing.core.deadletter import is_dead_lane
 from gateway.routing.core.outgoing import Outgoing
 from gateway.routing.core.overflow import is_over, share_room
@@ -42,7 +42,7 @@ class Spooling(Outgoing):
             self._effects.append(ev.Forget(item.replaces))
             item.replaces = ()
         if item.attempts:  # some of them may have been made while it was being written
-            self._effects.append(ev.Tried(item.seq, item.attempts, item.lane.last_error))
+            self._effects.append(ev.RecordAttempts(item.seq, item.attempts, item.lane.last_error))
         item.lane.committed(item)
         self._touch(item.lane)
 
@@ -102,7 +102,7 @@ class Spooling(Outgoing):
                 self._drop_oldest(lane)
         self._touch(lane)
 
-    def _line_up(self, lane: Lane, record: SpoolRecord) -> None:
+    def _line_up(self, lane: BindingQueue, record: SpoolRecord) -> None:
         """A record comes into memory. One that can't pass its edge, as the edge is now, is dead: it may have been requeued
         by hand, or the edge takes less than it did."""
         item = self._recalled(lane, record)
@@ -114,7 +114,7 @@ class Spooling(Outgoing):
         else:
             lane.line_up(item)
 
-    def _recalled(self, lane: Lane, record: SpoolRecord) -> Item:
+    def _recalled(self, lane: BindingQueue, record: SpoolRecord) -> Item:
         item = Item(lane, record.message, self._born(record))
         item.on_disk, item.seq, item.attempts = OnDisk.YES, record.seq, record.attempts
         item.keys = ((lane.dedupe_target, record.message.id),)
@@ -129,7 +129,7 @@ class Spooling(Outgoing):
             return self._started
         return self._started - max(0.0, (self._started_wall_ms - message.time_ms) / 1000)
 
-    def _settle_count(self, lane: Lane) -> None:
+    def _settle_count(self, lane: BindingQueue) -> None:
         """All of the lane is in memory now. What was counted beyond that is not there: taken out behind our back."""
         lane.strays.clear()
         if lane.behind:
@@ -137,12 +137,12 @@ class Spooling(Outgoing):
             lane.behind = 0
         lane.bytes = sum(item.size for item in (*lane.flying.values(), *lane.waiting, *lane.tail))
 
-    def _keep_newest(self, lane: Lane) -> None:
+    def _keep_newest(self, lane: BindingQueue) -> None:
         keep = 0 if lane.has_behind or lane.tail else 1
         while len(lane.waiting) > keep:
             self._drop_oldest(lane)
 
-    def _drop_oldest(self, lane: Lane) -> None:
+    def _drop_oldest(self, lane: BindingQueue) -> None:
         item = lane.waiting.popleft()
         lane.bytes -= item.size
         self._drop(item)

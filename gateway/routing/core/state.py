@@ -8,14 +8,14 @@ from gateway.model.address import Address
 from gateway.model.binding import Binding
 from gateway.model.message import MAX_HOPS, Outcome
 from gateway.routing.core import events as ev
-from gateway.routing.core.binding_queue import IN_MEMORY, Item, Key, Lane, OnDisk, Ticket
+from gateway.routing.core.binding_queue import IN_MEMORY, BindingQueue, Item, Key, OnDisk, Ticket
 from gateway.routing.core.deadletter import dead_binding
 from gateway.routing.core.dedupe import DedupeWindow
 from gateway.routing.core.overflow import too_large
 from gateway.routing.core.payload import Unfit, converted
-from gateway.routing.core.pending_writes import Shelf
+from gateway.routing.core.pending_writes import PendingWrites
 from gateway.routing.core.table import RouteTable
-from gateway.routing.core.unbound_records import Orphans
+from gateway.routing.core.unbound_records import UnboundRecords
 
 WINDOW = 512
 SPILL_AFTER_S = 1.0
@@ -38,35 +38,35 @@ class RouterState:
         self._started = 0.0
         self._started_wall_ms = 0
         self._table = RouteTable()
-        self._lanes: dict[str, Lane] = {}
-        self._routes: dict[Address, tuple[Lane, ...]] = {}
+        self._lanes: dict[str, BindingQueue] = {}
+        self._routes: dict[Address, tuple[BindingQueue, ...]] = {}
         """The lanes of the table's bindings, by source."""
         self._full: set[str] = set()
-        self._restless: dict[str, Lane] = {}
-        self._touched: dict[str, Lane] = {}
+        self._restless: dict[str, BindingQueue] = {}
+        self._touched: dict[str, BindingQueue] = {}
         self._up: set[str] = set()
         self._flying: dict[int, Item] = {}
         self._underway: dict[Key, Item] = {}
         self._seen = DedupeWindow()
-        self._shelf = Shelf()
+        self._shelf = PendingWrites()
         self._to_store: list[Item] = []
         self._ref = 0
         self._effects: list[ev.Effect] = []
-        self.orphans = Orphans()
+        self.orphans = UnboundRecords()
 
     # -- lanes -----------------------------------------------------------------------------------------------------
 
-    def _lane(self, binding: Binding) -> Lane:
+    def _lane(self, binding: Binding) -> BindingQueue:
         """The lane of a binding, which may have changed since."""
         lane = self._lanes.get(binding.id)
         if lane is None:
-            lane = self._lanes[binding.id] = Lane(binding, self._now, self._in_memory)
+            lane = self._lanes[binding.id] = BindingQueue(binding, self._now, self._in_memory)
         else:
             lane.use(binding)
         lane.up = any(end.target in self._up for end in lane.targets)
         return lane
 
-    def _touch(self, lane: Lane) -> None:
+    def _touch(self, lane: BindingQueue) -> None:
         self._touched[lane.binding.id] = lane
 
     # -- in --------------------------------------------------------------------------------------------------------
@@ -82,7 +82,7 @@ class RouterState:
         lane.add(item)
         self._touch(lane)
 
-    def _spill(self, lane: Lane) -> None:
+    def _spill(self, lane: BindingQueue) -> None:
         """What is in memory alone goes to the disk, and so does what comes until the lane is empty."""
         lane.spooled = True
         items = [item for item in lane.in_memory() if item.on_disk is OnDisk.NO]

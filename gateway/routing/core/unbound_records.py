@@ -11,7 +11,7 @@ from gateway.routing.core.table import RouteTable
 from gateway.spool.core.record import Backlog, SpoolRecord
 
 
-class Orphans:
+class UnboundRecords:
     """Backlogs from before the start, until a table has their edge, or they are purged by hand."""
 
     def __init__(self) -> None:

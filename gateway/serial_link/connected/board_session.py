@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Callable, Collection, Sequence
 
 from gateway.errors import (
     AccessRefused,
+    BoardRefused,
     ConnectionLost,
     DeliveryDeferred,
     DeliveryRefused,
-    DeviceRefused,
     GraphError,
     RemoteProtocolError,
     RequestTimeout,
@@ -22,14 +22,14 @@ from gateway.errors import (
 from gateway.model.address import Address
 from gateway.model.binding import Binding, OverflowPolicy
 from gateway.model.message import Delivery, Message, Outcome
-from gateway.model.participant import DeviceState
-from gateway.serial_link.connected.link_driver import Conversation
-from gateway.serial_link.connected.negotiation import COUNTS_EVERY_S, Terms
+from gateway.model.participant import BoardState
+from gateway.serial_link.connected.link_driver import LinkDriver
+from gateway.serial_link.connected.negotiation import COUNTS_EVERY_S, Negotiation
 from gateway.serial_link.connected.network import BoardNetwork
-from gateway.serial_link.connected.packet_reader import Reporting
-from gateway.serial_link.connected.receive_queue import Readings
-from gateway.serial_link.connected.running_graph import BoardGraph
-from gateway.serial_link.connected.send_queue import Outbox
+from gateway.serial_link.connected.packet_reader import BoardPacketReader
+from gateway.serial_link.connected.receive_queue import ReceiveQueue
+from gateway.serial_link.connected.running_graph import RunningGraph
+from gateway.serial_link.connected.send_queue import SendQueue
 from gateway.serial_link.ports.tty import UNPLUGGED, Port
 from gateway.serial_link.protocol.board_model import BoardModel
 from gateway.serial_link.protocol.codec import WIRES, Command, send_packet
@@ -37,7 +37,7 @@ from gateway.serial_link.protocol.json_values import to_packets
 from gateway.serial_link.protocol.link import Link
 from gateway.serial_link.protocol.link_events import RESTARTED, PacketSent, options_for
 from gateway.serial_link.records.board_status import BoardStatus
-from gateway.serial_link.records.devices_json import DeviceRecord
+from gateway.serial_link.records.devices_json import BoardRecord
 from gateway.serial_link.records.profile import BoardProfile
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class BoardSession:
         self,
         port: Port,
         epoch: int,
-        record: DeviceRecord,
+        record: BoardRecord,
         profile: BoardProfile,
         status: BoardStatus,
         *,
@@ -64,7 +64,7 @@ class BoardSession:
         self._on_running = on_running
         self._epoch = epoch
         self._keeps_oldest: set[Address] = set()
-        self._readings = Readings(epoch, status.counters)
+        self._readings = ReceiveQueue(epoch, status.counters)
         self._desynced = False
         self._work = asyncio.Event()
         """Something for ``keep`` to do."""
@@ -73,13 +73,13 @@ class BoardSession:
         model = BoardModel(profile.library, wire, takes_floats=ours, simulated_pins=True)
         link = Link(wire, options_for(wire, record.baud, request_timeout_s=request_timeout_s), model)
         status.begin(link.counters)
-        self._conversation = Conversation(
+        self._conversation = LinkDriver(
             port, link, self.name, on_packets=self._heard, on_desync=self._lost_step, on_lost=self.lose
         )
-        self._graph = BoardGraph(self._conversation, model, profile, lambda: self._reporting.forget())
-        self._reporting = Reporting(record.id, self._graph, self._readings, status.counters)
-        self._terms = Terms(self.name, self._conversation, status)
-        self._outbox = Outbox(self.name, self._conversation.request, lambda: self._conversation.link.window)
+        self._graph = RunningGraph(self._conversation, model, profile, lambda: self._reporting.forget())
+        self._reporting = BoardPacketReader(record.id, self._graph, self._readings, status.counters)
+        self._terms = Negotiation(self.name, self._conversation, status)
+        self._outbox = SendQueue(self.name, self._conversation.request, lambda: self._conversation.link.window)
         self.network = BoardNetwork(self, self._conversation, self._graph, self._reporting, self._outbox, status)
 
     @property
@@ -124,14 +124,14 @@ class BoardSession:
                 await self.network.restore(is_same=is_same)
         except RequestTimeout as exc:
             raise ConnectionLost(self.name, f"{exc.command}: {exc.problem}") from exc
-        except DeviceRefused as exc:
+        except BoardRefused as exc:
             raise AccessRefused(self.name, f"{exc.command}: {exc.problem}") from exc
         except GraphError as exc:
             raise AccessRefused(self.name, str(exc)) from exc
         except RemoteProtocolError as exc:
             raise ConnectionLost(self.name, str(exc)) from exc
         self._reporting.hear()
-        self._status.enter(DeviceState.RUNNING)
+        self._status.enter(BoardState.RUNNING)
         self.runs()
         self._outbox.trust()
 
@@ -159,7 +159,7 @@ class BoardSession:
         self._desynced = True
         self._work.set()
         self._status.counters.handshakes += 1
-        self._status.enter(DeviceState.OPENING, f"alignment was lost: {reason}")
+        self._status.enter(BoardState.OPENING, f"alignment was lost: {reason}")
         log.warning("%s: alignment was lost (%s); opening again", self.name, reason)
 
     def lose(self, reason: str) -> None:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.errors import AccessRefused, ConnectFailed, EndedOnPurpose, PortMissing, TransportDown
-from gateway.model.participant import DeviceState
+from gateway.model.participant import BoardState
 from gateway.model.port import PortRef
 from gateway.serial_link.connected.board_session import BoardSession
-from gateway.serial_link.connected.core.recovery import Ladder, Rung
+from gateway.serial_link.connected.core.recovery import Recovery, Rung
 from gateway.serial_link.connected.packet_reader import OnValue
 from gateway.serial_link.connected.setup_steps import wait_for_boot
 from gateway.serial_link.ports.core.identity import PortFacts
@@ -24,7 +24,7 @@ from gateway.serial_link.ports.tap import LineTap, TappedPort
 from gateway.serial_link.ports.tty import UNPLUGGED, Port, PortOptions
 from gateway.serial_link.ports.usb import SYSFS, CannotReauthorise, reauthorise
 from gateway.serial_link.records.board_status import BoardStatus
-from gateway.serial_link.records.devices_json import DeviceRecord
+from gateway.serial_link.records.devices_json import BoardRecord
 from gateway.serial_link.records.profile import BoardProfile
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class BoardConnector:
 
     def __init__(
         self,
-        record: DeviceRecord,
+        record: BoardRecord,
         profile: BoardProfile,
         status: BoardStatus,
         settings: BoardSettings,
@@ -74,7 +74,7 @@ class BoardConnector:
         self._on_running = on_running
         self._on_moved = on_moved
         self._ports = ports
-        self._ladder = Ladder()
+        self._ladder = Recovery()
         self._told_absent = False
         self._told_reauthorise = ""
         self._on_purpose = ""
@@ -98,7 +98,7 @@ class BoardConnector:
         """``serial:ID``."""
         return f"serial:{self.record.id}"
 
-    def change(self, record: DeviceRecord, profile: BoardProfile) -> None:
+    def change(self, record: BoardRecord, profile: BoardProfile) -> None:
         """What is known of the board changed: the next connection goes by this."""
         self.record, self.profile = record, profile
         if self._session is not None:
@@ -123,7 +123,7 @@ class BoardConnector:
     async def connect(self) -> AsyncIterator[BoardSession]:
         """Wait until the board is there, open, wait for its boot, shake hands, and make it run what it should."""
         if self.profile.problem:
-            self.status.enter(DeviceState.REFUSED, self.profile.problem)
+            self.status.enter(BoardState.REFUSED, self.profile.problem)
             raise AccessRefused(f"device {self.record.role}", self.profile.problem)
         found = await self._free()
         self._closed.clear()
@@ -188,15 +188,15 @@ class BoardConnector:
             opened = await self._open_port(found.path, PortOptions(record.baud, record.dtr))
             port: Port = TappedPort(opened, self.line)
         except PortMissing as exc:
-            status.enter(DeviceState.ABSENT, exc.reason)
+            status.enter(BoardState.ABSENT, exc.reason)
             raise
         except AccessRefused as exc:
-            status.enter(DeviceState.REFUSED, exc.reason)
+            status.enter(BoardState.REFUSED, exc.reason)
             raise
         except TransportDown as exc:
-            status.enter(DeviceState.BACKING_OFF, exc.reason)
+            status.enter(BoardState.BACKING_OFF, exc.reason)
             raise
-        status.enter(DeviceState.OPENING, f"opening {found.path}")
+        status.enter(BoardState.OPENING, f"opening {found.path}")
         try:
             await self._boot(port, rung)
         except BaseException:
@@ -224,7 +224,7 @@ class BoardConnector:
         back = await self._ports.wait_for(self.record.identity, self.record.known, REAUTHORISED_S)
         if back is None:
             reason = f"not there again {REAUTHORISED_S:.0f} s after its USB device was authorised anew"
-            self.status.enter(DeviceState.ABSENT, reason)
+            self.status.enter(BoardState.ABSENT, reason)
             raise PortMissing(f"device {self.record.role}", reason)
         return rung, back
 
@@ -248,11 +248,11 @@ class BoardConnector:
                 return found
 
     def _tell_absent(self) -> None:
-        if self.status.state is not DeviceState.ABSENT or not self._told_absent:
+        if self.status.state is not BoardState.ABSENT or not self._told_absent:
             log.warning("device %s: not plugged in (it was on %s); waiting for it", self.record.role, self.record.path)
         self._told_absent = True
         self.status.begin_anew()
-        self.status.enter(DeviceState.ABSENT, f"not plugged in (it was on {self.record.path})")
+        self.status.enter(BoardState.ABSENT, f"not plugged in (it was on {self.record.path})")
 
     async def _boot(self, port: Port, rung: Rung) -> None:
         record = self.record
@@ -280,14 +280,14 @@ class BoardConnector:
         try:
             await session.open()
         except AccessRefused as exc:
-            status.enter(DeviceState.REFUSED, exc.reason)
+            status.enter(BoardState.REFUSED, exc.reason)
             raise
         except TransportDown as exc:
             if self._on_purpose:
                 raise self._ended_on_purpose() from exc
             self._ladder.failed(time.monotonic())
             status.counters.reopens += 1
-            status.enter(DeviceState.BACKING_OFF, exc.reason)
+            status.enter(BoardState.BACKING_OFF, exc.reason)
             raise ConnectFailed(name, exc.reason) from exc
         self._ladder.answered()
         self._told_reauthorise = ""
@@ -296,8 +296,8 @@ class BoardConnector:
     def _down(self, problem: str) -> None:
         if problem == UNPLUGGED:
             self.status.begin_anew()
-        if self.status.state not in (DeviceState.REFUSED, DeviceState.ABSENT):
-            self.status.enter(DeviceState.BACKING_OFF, problem or self.status.reason or "the connection ended")
+        if self.status.state not in (BoardState.REFUSED, BoardState.ABSENT):
+            self.status.enter(BoardState.BACKING_OFF, problem or self.status.reason or "the connection ended")
 
     @asynccontextmanager
     async def let_go(self, reason: str = "its port was lent") -> AsyncIterator[None]:

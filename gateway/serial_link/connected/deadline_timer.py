@@ -17,7 +17,7 @@ MOST_TURNS = 16
 """A turn reads up to 4 KiB, and one in which something came is followed by another: but not for ever."""
 
 
-class Alarm:
+class DeadlineTimer:
     """Calls ``tick`` when ``deadline`` (monotonic seconds; None: nothing is waited for) is past."""
 
     def __init__(self, deadline: Callable[[], float | None], tick: Callable[[], None]) -> None:

@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from gateway.errors import ConnectFailed, ConnectionLost, DeviceRefused, GatewayError, GraphError, RequestTimeout
-from gateway.serial_link.connected.deadline_timer import Alarm
+from gateway.errors import BoardRefused, ConnectFailed, ConnectionLost, GatewayError, GraphError, RequestTimeout
+from gateway.serial_link.connected.deadline_timer import DeadlineTimer
 from gateway.serial_link.ports.tty import Port
 from gateway.serial_link.protocol.codec import Command
 from gateway.serial_link.protocol.commandformat import CommandKind, DebugLevel, DebugPoint, point_text
@@ -22,10 +22,10 @@ from gateway.serial_link.protocol.link_events import (
     Desynced,
     GaveUp,
     LinkEvent,
+    LinkRequestFailed,
     Opened,
     PacketSent,
     Replied,
-    RequestFailed,
     RequestToken,
 )
 
@@ -34,11 +34,11 @@ log = logging.getLogger(__name__)
 HEARD_KEPT = 32
 """Bytes of what a port says before it is known to be a board, kept to tell what is on it."""
 
-OnAnswer: TypeAlias = Callable[[Replied | RequestFailed], None]
+OnAnswer: TypeAlias = Callable[[Replied | LinkRequestFailed], None]
 OnPackets: TypeAlias = Callable[[Sequence[PacketSent]], None]
 
 
-class Conversation:
+class LinkDriver:
     """One open port with its link. ``name`` begins the lines of errors, as ``device attic``.
 
     ``on_packets`` gets what subscribed ports send, as much of it at once as came in one piece; ``on_desync`` the reason when
@@ -64,7 +64,7 @@ class Conversation:
         self._loop = asyncio.get_running_loop()
         self._opened: asyncio.Future[int] = self._loop.create_future()
         self._waiting: dict[RequestToken, OnAnswer] = {}
-        self._alarm = Alarm(lambda: None if self._gone else self.link.deadline, self._tick)
+        self._alarm = DeadlineTimer(lambda: None if self._gone else self.link.deadline, self._tick)
         self._gone = ""
         port.listen(self._bytes, self.lose)
 
@@ -91,12 +91,12 @@ class Conversation:
         self.link = link
 
     async def ask(self, unit: Command) -> Command:
-        """One request and its answer. ``RequestTimeout``, ``DeviceRefused``, ``ConnectionLost``; ``GraphError`` when the
+        """One request and its answer. ``RequestTimeout``, ``BoardRefused``, ``ConnectionLost``; ``GraphError`` when the
         host's own model did not let it pass, so that the board never saw it.
         """
         answer: asyncio.Future[Command] = self._loop.create_future()
 
-        def answered(event: Replied | RequestFailed) -> None:
+        def answered(event: Replied | LinkRequestFailed) -> None:
             if answer.done():
                 return
             if isinstance(event, Replied):
@@ -129,7 +129,7 @@ class Conversation:
         self._port.close()
         waiting, self._waiting = self._waiting, {}
         for token, on_answer in waiting.items():
-            on_answer(RequestFailed(token, self._gone))
+            on_answer(LinkRequestFailed(token, self._gone))
         self._fail_opening(ConnectionLost(self._name, self._gone))
 
     # -- the core's turn -------------------------------------------------------------------------------------------
@@ -167,7 +167,7 @@ class Conversation:
 
     def _deliver(self, event: LinkEvent) -> None:
         match event:
-            case Replied() | RequestFailed():
+            case Replied() | LinkRequestFailed():
                 on_answer = self._waiting.pop(event.token, None)
                 if on_answer is not None:
                     on_answer(event)
@@ -201,7 +201,7 @@ class Conversation:
             self._opened.set_exception(problem)
             self._opened.exception()
 
-    def _failure(self, unit: Command, event: RequestFailed) -> GatewayError:
+    def _failure(self, unit: Command, event: LinkRequestFailed) -> GatewayError:
         kind = CommandKind(unit.kind).name.lower().replace("_", " ")
         if event.here is not None:
             return event.here if isinstance(event.here, GraphError) else GraphError(self._name, f"{kind}: {event.here}")
@@ -210,5 +210,5 @@ class Conversation:
         if (
             event.code is not None and event.code != DebugPoint.BAD_CHECKSUM
         ):  # which is the line's refusal, not the board's
-            return DeviceRefused(self._name, kind, event.code, event.reason)
+            return BoardRefused(self._name, kind, event.code, event.reason)
         return RequestTimeout(self._name, kind, event.reason)

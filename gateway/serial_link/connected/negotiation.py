@@ -6,7 +6,7 @@ import logging
 from contextlib import suppress
 
 from gateway.errors import AccessRefused, GatewayError, RequestTimeout
-from gateway.serial_link.connected.link_driver import Conversation
+from gateway.serial_link.connected.link_driver import LinkDriver
 from gateway.serial_link.connected.setup_steps import board_counts, describe, negotiate
 from gateway.serial_link.ports.core.identity import Identity
 from gateway.serial_link.protocol.credit import CreditLimits
@@ -22,10 +22,10 @@ MOST_FAILURES = 2
 """After so many negotiations in a row that ended in silence, the board is spoken to as any other."""
 
 
-class Terms:
+class Negotiation:
     """One for a connection. Stock firmware, and a board that tells no id, is asked for nothing."""
 
-    def __init__(self, name: str, conversation: Conversation, status: BoardStatus) -> None:
+    def __init__(self, name: str, conversation: LinkDriver, status: BoardStatus) -> None:
         self._name = name
         self._conversation = conversation
         self._status = status

@@ -8,26 +8,26 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Protocol
 
-from gateway.errors import ConnectionLost, DeviceRefused, GatewayError, GraphError, RequestTimeout, TransportDown
-from gateway.model.participant import DeviceState
+from gateway.errors import BoardRefused, ConnectionLost, GatewayError, GraphError, RequestTimeout, TransportDown
+from gateway.model.participant import BoardState
 from gateway.model.port import PortRef
-from gateway.serial_link.connected.link_driver import Conversation
-from gateway.serial_link.connected.packet_reader import OnValue, Reporting
-from gateway.serial_link.connected.running_graph import BoardGraph
-from gateway.serial_link.connected.send_queue import Outbox
+from gateway.serial_link.connected.link_driver import LinkDriver
+from gateway.serial_link.connected.packet_reader import BoardPacketReader, OnValue
+from gateway.serial_link.connected.running_graph import RunningGraph
+from gateway.serial_link.connected.send_queue import SendQueue
 from gateway.serial_link.connected.setup_steps import OnStep, is_running
 from gateway.serial_link.records.board_status import BoardStatus
-from gateway.serial_link.records.devices_json import DeviceRecord
+from gateway.serial_link.records.devices_json import BoardRecord
 from gateway.serial_link.records.profile import BoardProfile
 
 log = logging.getLogger(__name__)
 
 
-class Connection(Protocol):
+class BoardConnection(Protocol):
     """What is asked of the connection that a network belongs to."""
 
     name: str
-    record: DeviceRecord
+    record: BoardRecord
     problem: str
 
     @property
@@ -49,11 +49,11 @@ class BoardNetwork:
 
     def __init__(
         self,
-        connection: Connection,
-        conversation: Conversation,
-        graph: BoardGraph,
-        reporting: Reporting,
-        outbox: Outbox,
+        connection: BoardConnection,
+        conversation: LinkDriver,
+        graph: RunningGraph,
+        reporting: BoardPacketReader,
+        outbox: SendQueue,
         status: BoardStatus,
     ) -> None:
         self.turn = asyncio.Lock()
@@ -96,7 +96,7 @@ class BoardNetwork:
         """In its turn: have the board run what it should. ``is_same``: it is known not to have restarted since."""
         stays = is_same and self._graph.is_known and self._own is None
         if not stays and (self._own is not None or not await self._take_what_runs()):
-            self._status.enter(DeviceState.UPLOADING)
+            self._status.enter(BoardState.UPLOADING)
             profile = self.wanted
             await self._graph.upload(profile)
             self._has_again(profile)
@@ -115,7 +115,7 @@ class BoardNetwork:
             if await is_running(self._conversation) is not False:
                 await self._graph.take()
                 return True
-        except DeviceRefused:
+        except BoardRefused:
             log.info("%s: runs something else; it gets its graph", self._connection.name)
         return False
 
@@ -151,7 +151,7 @@ class BoardNetwork:
     async def upload(self, profile: BoardProfile, on_step: OnStep = lambda done, total: None) -> None:
         """Have the board run another graph, from its beginning. When that is refused, it runs the one before again.
 
-        ``DeviceRefused``, ``GraphError``; ``TransportDown`` when the board falls silent on the way.
+        ``BoardRefused``, ``GraphError``; ``TransportDown`` when the board falls silent on the way.
         """
         async with self._changing():
             with self._to_the_other():
@@ -227,24 +227,24 @@ class BoardNetwork:
 
     async def _upload(self, profile: BoardProfile, on_step: OnStep) -> None:
         self._reporting.hold()
-        self._status.enter(DeviceState.UPLOADING)
+        self._status.enter(BoardState.UPLOADING)
         try:
             await self._graph.upload(profile, on_step)
             self._status.counters.uploads += 1
-        except (DeviceRefused, GraphError) as problem:
+        except (BoardRefused, GraphError) as problem:
             await self._put_back(problem)
             raise
         finally:
             if self._connection.is_in_step:
                 self._reporting.hear()
-                self._status.enter(DeviceState.RUNNING)
+                self._status.enter(BoardState.RUNNING)
                 self._connection.runs()
         await self._graph.inspect(self._inspected)
 
     async def _put_back(self, problem: GatewayError) -> None:
         try:
             await self._graph.put_back()
-        except (DeviceRefused, GraphError) as exc:
+        except (BoardRefused, GraphError) as exc:
             text = f"{problem}; and the graph before can't be put back: {exc}"
             raise GraphError(self._connection.name, text) from exc
 

@@ -15,12 +15,12 @@ from gateway.model.address import Address, serial
 from gateway.model.graph import Json
 from gateway.model.message import Message
 from gateway.model.port import PortDef, PortRef
-from gateway.serial_link.connected.receive_queue import Readings
-from gateway.serial_link.connected.running_graph import BoardGraph
-from gateway.serial_link.graph.node_ids import NameMap
+from gateway.serial_link.connected.receive_queue import ReceiveQueue
+from gateway.serial_link.connected.running_graph import RunningGraph
+from gateway.serial_link.graph.node_ids import NodeIds
 from gateway.serial_link.protocol.json_values import Collector
 from gateway.serial_link.protocol.link_events import PacketSent
-from gateway.serial_link.protocol.sequence_gaps import Gaps
+from gateway.serial_link.protocol.sequence_gaps import SequenceGaps
 from gateway.serial_link.records.board_status import BoardCounters
 
 OnValue: TypeAlias = Callable[[PortRef, Json], None]
@@ -42,17 +42,17 @@ class _Outport:
     origin: str
 
 
-class Reporting:
+class BoardPacketReader:
     """One for a connection. It begins deaf: ``hear`` when the numbers of ``graph`` are those of what runs."""
 
-    def __init__(self, device_id: str, graph: BoardGraph, readings: Readings, counters: BoardCounters) -> None:
+    def __init__(self, device_id: str, graph: RunningGraph, readings: ReceiveQueue, counters: BoardCounters) -> None:
         self._device_id = device_id
         self._graph = graph
         self._readings = readings
         self._counters = counters
         self._id_prefix = f"{device_id}-{secrets.token_hex(4)}-"
         self._numbers = count(1)
-        self._names: NameMap | None = None
+        self._names: NodeIds | None = None
         self._outports: dict[tuple[int, int], _Outport] = {}
         """Those that sent something, by the numbers of node and port as ``_names`` has them."""
         self._hears = False
@@ -60,7 +60,7 @@ class Reporting:
         self._early: list[PacketSent] = []
         self._collector = Collector()
         self._inspected = Collector()
-        self.gaps = Gaps()
+        self.gaps = SequenceGaps()
         self.inspector: OnValue | None = None
 
     def hear(self) -> None:

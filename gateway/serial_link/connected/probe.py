@@ -1,4 +1,4 @@
-"""Finding out on a real port what speaks there: the shell around ``Detector``."""
+"""Finding out on a real port what speaks there: the shell around ``WireDetector``."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import asyncio
 import time
 
 from gateway.errors import ConnectionLost
-from gateway.serial_link.connected.deadline_timer import Alarm
+from gateway.serial_link.connected.deadline_timer import DeadlineTimer
 from gateway.serial_link.ports.tty import Port
-from gateway.serial_link.protocol.wire_detector import Detector, Found, NothingFound, SwitchBaud
+from gateway.serial_link.protocol.wire_detector import DetectedWire, NothingFound, SwitchBaud, WireDetector
 
-Verdict = Found | NothingFound
+Verdict = DetectedWire | NothingFound
 
 
-class Detection:
+class Probe:
     """One search on one port, by the loop's callbacks."""
 
-    def __init__(self, port: Port, detector: Detector, name: str) -> None:
+    def __init__(self, port: Port, detector: WireDetector, name: str) -> None:
         self._port = port
         self._detector = detector
         self._name = name
         self._verdict: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
-        self._alarm = Alarm(lambda: None if self._verdict.done() else self._detector.deadline, self._tick)
+        self._alarm = DeadlineTimer(lambda: None if self._verdict.done() else self._detector.deadline, self._tick)
 
     async def run(self) -> Verdict:
         """What was found. ``ConnectionLost`` if the port goes meanwhile."""

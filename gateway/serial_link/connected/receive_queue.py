@@ -27,7 +27,7 @@ class _Source:
     waiting: deque[Message] = field(default_factory=deque)
 
 
-class Readings:
+class ReceiveQueue:
     """The queue between a session's callbacks and whoever takes its deliveries."""
 
     def __init__(self, epoch: int, counters: BoardCounters, most_waiting: int = MOST_WAITING) -> None:

@@ -14,7 +14,7 @@ from gateway.errors import Conflict, GatewayError
 from gateway.serial_link.connected.connector import BoardConnector
 from gateway.serial_link.protocol.capture_format import MOST_BYTES, CaptureLine, capture_head
 from gateway.serial_link.protocol.codec import WIRES
-from gateway.serial_link.protocol.dissector import Way
+from gateway.serial_link.protocol.dissector import LineDirection
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class _Recording:
         self._left = MOST_BYTES
         self._remove = connector.line.add(self._tell)
 
-    def _tell(self, way: Way, data: bytes) -> None:
+    def _tell(self, way: LineDirection, data: bytes) -> None:
         now = time.monotonic() - self._started
         text = f"{CaptureLine(now, way, data)}\n"
         try:

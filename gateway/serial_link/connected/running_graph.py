@@ -10,12 +10,12 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from gateway.errors import DeviceRefused, GatewayError, GraphError
+from gateway.errors import BoardRefused, GatewayError, GraphError
 from gateway.model.port import Direction, PortDef, PortRef
-from gateway.serial_link.connected.link_driver import Conversation
+from gateway.serial_link.connected.link_driver import LinkDriver
 from gateway.serial_link.connected.setup_steps import OnStep, is_running, subscribe, upload
 from gateway.serial_link.graph.live_diff import GraphChange, Port, Running
-from gateway.serial_link.graph.node_ids import NameMap
+from gateway.serial_link.graph.node_ids import NodeIds
 from gateway.serial_link.graph.upload import check_graph
 from gateway.serial_link.protocol.board_model import BoardModel
 from gateway.serial_link.protocol.codec import command, set_io_value
@@ -25,13 +25,13 @@ from gateway.serial_link.records.profile import BoardProfile
 log = logging.getLogger(__name__)
 
 
-class BoardGraph:
+class RunningGraph:
     """One for a connection. ``on_clear`` is called when what ran before says no more. Every method but ``forget`` asks the
     board, and raises ``RequestTimeout`` or ``ConnectionLost`` when it is silent.
     """
 
     def __init__(
-        self, conversation: Conversation, model: BoardModel, profile: BoardProfile, on_clear: Callable[[], None]
+        self, conversation: LinkDriver, model: BoardModel, profile: BoardProfile, on_clear: Callable[[], None]
     ) -> None:
         self._conversation = conversation
         self._model = model
@@ -40,7 +40,7 @@ class BoardGraph:
         self._inspected: Mapping[Port, tuple[PortRef, PortDef]] = {}
         self._has_no_pins = ""
         self.profile = profile
-        self.names: NameMap | None = None
+        self.names: NodeIds | None = None
         self.is_stopped = False
         """Somebody stopped the network, and it stays so when alignment was lost."""
 
@@ -74,7 +74,7 @@ class BoardGraph:
     # -- changes ---------------------------------------------------------------------------------------------------
 
     async def upload(self, profile: BoardProfile, on_step: OnStep = lambda done, total: None) -> None:
-        """Put a whole graph onto the board. What is refused raises ``DeviceRefused`` or ``GraphError``; see ``put_back``."""
+        """Put a whole graph onto the board. What is refused raises ``BoardRefused`` or ``GraphError``; see ``put_back``."""
         self._running = None
         names = await upload(self._conversation, profile, self._on_clear, on_step, start=not self.is_stopped)
         assert profile.graph is not None
@@ -101,14 +101,14 @@ class BoardGraph:
             return None
 
     async def change(self, change: GraphChange, profile: BoardProfile) -> None:
-        """Take that way, or all of it back again: then ``DeviceRefused`` or ``GraphError`` says why.
+        """Take that way, or all of it back again: then ``BoardRefused`` or ``GraphError`` says why.
 
         When even the way back is refused, ``put_back`` is what is left, and the error says so by its cause.
         """
         self._running = None  # until it is known how this ends
         try:
             await self._walk(change)
-        except (DeviceRefused, GraphError) as problem:
+        except (BoardRefused, GraphError) as problem:
             await self._back(change, problem)
             raise
         self.profile = profile
@@ -124,7 +124,7 @@ class BoardGraph:
         try:
             back = change.rollback(self.profile.ports)
             await self._walk(back)
-        except (DeviceRefused, GraphError) as exc:
+        except (BoardRefused, GraphError) as exc:
             log.warning("board: the way back was refused too (%s); uploading the graph before as a whole", exc)
             await self.put_back()
             return
@@ -178,11 +178,11 @@ class BoardGraph:
             raise GatewayError(self._has_no_pins)
         try:
             await self._conversation.ask(set_io_value(kind, pin, value))
-        except DeviceRefused as exc:
+        except BoardRefused as exc:
             self._has_no_pins = f"{exc.device}: its firmware has no simulated pins ({exc.problem})"
             raise GatewayError(self._has_no_pins) from exc
 
-    def _use(self, names: NameMap | None) -> None:
+    def _use(self, names: NodeIds | None) -> None:
         self.names = names
         graph, library = self.profile.graph, self.profile.library
         found: dict[Port, tuple[PortRef, PortDef]] = {}

@@ -25,7 +25,7 @@ from gateway.errors import (
 from gateway.serial_link.connected.link_driver import OnAnswer
 from gateway.serial_link.protocol.codec import Command
 from gateway.serial_link.protocol.commandformat import DebugPoint
-from gateway.serial_link.protocol.link_events import Replied, RequestFailed
+from gateway.serial_link.protocol.link_events import LinkRequestFailed, Replied
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class _Job:
         return bool(self.flying or self.answered)
 
 
-class Outbox:
+class SendQueue:
     """One for a session. ``request`` sends a unit and calls back with the answer; ``window`` units fly together."""
 
     def __init__(
@@ -168,7 +168,7 @@ class Outbox:
             self._settle(job)
         return True
 
-    def _answered(self, job: _Job, event: Replied | RequestFailed) -> None:
+    def _answered(self, job: _Job, event: Replied | LinkRequestFailed) -> None:
         job.flying -= 1
         self._flying -= 1
         if isinstance(event, Replied):
@@ -179,7 +179,7 @@ class Outbox:
         self._settle(job)
         self._next()
 
-    def _problem(self, job: _Job, event: RequestFailed) -> DeliveryError:
+    def _problem(self, job: _Job, event: LinkRequestFailed) -> DeliveryError:
         address, message_id, reason = job.address, job.message_id, event.reason
         # The latter are our firmware's: it has taken nothing.
         if isinstance(event.here, BoardFull) or event.code in (DebugPoint.QUEUE_FULL, DebugPoint.BAD_CHECKSUM):

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from gateway.errors import ConnectionLost, DeviceRefused
-from gateway.serial_link.connected.link_driver import Conversation
+from gateway.errors import BoardRefused, ConnectionLost
+from gateway.serial_link.connected.link_driver import LinkDriver
 from gateway.serial_link.description.self_description import DescriptionReader, SelfDescription
-from gateway.serial_link.graph.node_ids import NameMap
+from gateway.serial_link.graph.node_ids import NodeIds
 from gateway.serial_link.graph.upload import Uploader
 from gateway.serial_link.ports.tty import Port
 from gateway.serial_link.protocol.codec import command
@@ -36,13 +36,13 @@ async def wait_for_boot(port: Port, seconds: float) -> None:
 
 
 async def upload(
-    conversation: Conversation,
+    conversation: LinkDriver,
     profile: BoardProfile,
     on_clear: Callable[[], None] = lambda: None,
     on_step: OnStep = lambda done, total: None,
     *,
     start: bool = True,
-) -> NameMap:
+) -> NodeIds:
     """Put the graph onto the board and start it; returns what its numbers mean. Verified answer by answer.
 
     ``on_clear`` is called when nothing runs any more: packets from before belong to what ran before. ``on_step`` is told
@@ -59,7 +59,7 @@ async def upload(
     return uploader.names
 
 
-async def subscribe(conversation: Conversation, profile: BoardProfile) -> NameMap | None:
+async def subscribe(conversation: LinkDriver, profile: BoardProfile) -> NodeIds | None:
     """Leave what runs alone; only ask for what the graph's outports send."""
     names = profile.predicted()
     if names is not None:
@@ -68,7 +68,7 @@ async def subscribe(conversation: Conversation, profile: BoardProfile) -> NameMa
     return names
 
 
-async def is_running(conversation: Conversation) -> bool | None:
+async def is_running(conversation: LinkDriver) -> bool | None:
     """Whether the board's network runs; None where the wire generation can't tell."""
     if not conversation.link.wire.has_status:
         return None
@@ -76,7 +76,7 @@ async def is_running(conversation: Conversation) -> bool | None:
     return bool(reply["running"])
 
 
-async def negotiate(conversation: Conversation, wanted: Extension) -> BoardCounts:
+async def negotiate(conversation: LinkDriver, wanted: Extension) -> BoardCounts:
     """Turn on what a board with our firmware offers of this; every opening turns it off again. Asked after ``describe``.
 
     Its counters are the proof that both sides speak the same from here on.
@@ -85,7 +85,7 @@ async def negotiate(conversation: Conversation, wanted: Extension) -> BoardCount
     return await board_counts(conversation)
 
 
-async def board_counts(conversation: Conversation) -> BoardCounts:
+async def board_counts(conversation: LinkDriver) -> BoardCounts:
     """What a board with our firmware has counted since its start."""
     pages = len(PAGES) if Extension.COUNTERS in conversation.link.active else 1
     return read_counts(*[await conversation.ask(count_page(page)) for page in range(pages)])
@@ -99,7 +99,7 @@ class Described:
     document: bytes
 
 
-async def describe(conversation: Conversation, known: bytes = b"") -> Described | None:
+async def describe(conversation: LinkDriver, known: bytes = b"") -> Described | None:
     """What the board tells of itself; None from stock firmware. ``known`` is the document it gave before, if any.
 
     Raises ``RemoteProtocolError`` for a description that can't be read.
@@ -110,6 +110,6 @@ async def describe(conversation: Conversation, known: bytes = b"") -> Described 
     try:
         while (unit := reader.next_command()) is not None:
             reader.accept(await conversation.ask(unit))
-    except DeviceRefused:
+    except BoardRefused:
         return None
     return Described(reader.result(), reader.document())

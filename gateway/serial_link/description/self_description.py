@@ -39,7 +39,7 @@ TYPES = ("any", "bang", "boolean", "integer", "number")
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class FirmwareLimits:
     """What the build has room for; ``receive_bytes`` is what a host may send before it waits for an answer."""
 
     nodes: int
@@ -56,7 +56,7 @@ class Description:
     version: str
     board: str
     library: ComponentLibrary
-    limits: Limits
+    limits: FirmwareLimits
     graph: Graph | None = None
     ports: Mapping[str, PortDef] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -234,7 +234,7 @@ def decode_description(document: bytes) -> Description:
             version=str(fields["firmware"][1]),
             board=str(fields["board"]),
             library=library,
-            limits=Limits(*(int(number) for number in fields["limits"][:4])),
+            limits=FirmwareLimits(*(int(number) for number in fields["limits"][:4])),
             graph=graph,
             ports=MappingProxyType(_meanings(told) if told is not None else {}),
         )

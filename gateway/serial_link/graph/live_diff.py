@@ -14,7 +14,7 @@ from gateway.model.component import ComponentLibrary
 from gateway.model.graph import Graph, Iip
 from gateway.model.packet import Packet
 from gateway.model.port import Direction, PortDef
-from gateway.serial_link.graph.node_ids import NameMap
+from gateway.serial_link.graph.node_ids import NodeIds
 from gateway.serial_link.graph.upload import resolved
 from gateway.serial_link.protocol.board_model import MOST_NODES
 from gateway.serial_link.protocol.codec import W10, Command, Wire, command, send_packet
@@ -128,10 +128,10 @@ class GraphChange:
         self._state.components[number] = component
 
     @property
-    def names(self) -> NameMap:
+    def names(self) -> NodeIds:
         """What the numbers mean now; only after the end of the change."""
         self._require_end()
-        return NameMap.of(self._checked.graph, self._library, self._numbers, self._ports, self._wire)
+        return NodeIds.of(self._checked.graph, self._library, self._numbers, self._ports, self._wire)
 
     @property
     def running(self) -> Running:

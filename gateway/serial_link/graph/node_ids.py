@@ -22,7 +22,7 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class NameMap:
+class NodeIds:
     """What the running board's numbers mean. Frozen: a new upload makes a new one."""
 
     nodes: Mapping[str, int]
@@ -37,7 +37,7 @@ class NameMap:
         nodes: Mapping[str, int],
         ports: Mapping[str, PortDef],
         wire: Wire = W10,
-    ) -> NameMap:
+    ) -> NodeIds:
         """The map for nodes numbered as ``nodes`` says. ``ports`` gives type, scale, unit and queue by public name.
 
         What the board's generation can't report in full is typed as what it can: ``int16``.
@@ -68,7 +68,7 @@ class NameMap:
     @classmethod
     def predicted(
         cls, graph: Graph, library: ComponentLibrary, ports: Mapping[str, PortDef], wire: Wire = W10
-    ) -> NameMap:
+    ) -> NodeIds:
         """The map of a board that numbered its nodes in the order of the graph, from 1 (section 7.2)."""
         nodes = {node.id: number for number, node in enumerate(graph.nodes, 1)}
         return cls.of(graph, library, nodes, ports, wire)

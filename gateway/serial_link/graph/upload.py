@@ -10,7 +10,7 @@ from gateway.model.component import ComponentLibrary
 from gateway.model.graph import Edge, Graph, Iip
 from gateway.model.packet import Packet
 from gateway.model.port import Direction, PortDef, PortRef
-from gateway.serial_link.graph.node_ids import NameMap
+from gateway.serial_link.graph.node_ids import NodeIds
 from gateway.serial_link.protocol.board_model import MOST_NODES, MOST_WAITING
 from gateway.serial_link.protocol.codec import W10, Command, Wire, command, encode, opening, send_packet
 from gateway.serial_link.protocol.commandformat import REPLY_OF, CommandKind, DebugLevel
@@ -129,7 +129,7 @@ class Uploader:
         self._nodes: dict[str, int] = {}
         self._steps = self._walk()
         self._asked: Command | None = None
-        self._names: NameMap | None = None
+        self._names: NodeIds | None = None
         self.done = 0
         self.total = (
             3
@@ -141,7 +141,7 @@ class Uploader:
         )
 
     @property
-    def names(self) -> NameMap:
+    def names(self) -> NodeIds:
         """The name map; only after the end of the upload."""
         if self._names is None:
             raise GraphError(self._checked.graph.name, "the upload has not ended")
@@ -169,7 +169,7 @@ class Uploader:
         yield command(CommandKind.CLEAR_NODES)
         yield command(CommandKind.CONFIGURE_DEBUG, level=self._debug_level)
         yield from _creates(self._checked)
-        names = NameMap.of(self._checked.graph, self._checked.library, self._nodes, self._ports, self._wire)
+        names = NodeIds.of(self._checked.graph, self._checked.library, self._nodes, self._ports, self._wire)
         yield from _connects(self._checked, self._nodes)
         yield from _initial(self._checked, self._nodes)
         yield from names.subscriptions()  # before the start, so that the first packets are seen

@@ -13,9 +13,9 @@ import msgspec
 from gateway.fbp.text.graph_json import dumps
 from gateway.serial_link.description.component_map import dump_component_map
 from gateway.serial_link.paired.boards import Boards
-from gateway.serial_link.paired.graph_store import BoardGraphs
+from gateway.serial_link.paired.graph_store import BoardGraphStore
 from gateway.serial_link.paired.pairing import PairRequest, Text
-from gateway.serial_link.protocol.dissector import Way
+from gateway.serial_link.protocol.dissector import LineDirection
 
 Handler: TypeAlias = Callable[[dict[str, Any]], AsyncIterator[Any]]
 
@@ -23,7 +23,7 @@ MONITOR_QUEUE = 4096
 """Reads and writes that one ``monitor`` may be behind; what comes while it is, is left out."""
 
 
-def board_handlers(boards: Boards, graphs: BoardGraphs) -> dict[str, Handler]:
+def board_handlers(boards: Boards, graphs: BoardGraphStore) -> dict[str, Handler]:
     """The table for the control server."""
     simple = _registry_handlers(boards)
 
@@ -59,7 +59,7 @@ def board_handlers(boards: Boards, graphs: BoardGraphs) -> dict[str, Handler]:
         passed: asyncio.Queue[dict[str, Any]] = asyncio.Queue(MONITOR_QUEUE)
         started = time.monotonic()
 
-        def tell(way: Way, data: bytes) -> None:
+        def tell(way: LineDirection, data: bytes) -> None:
             if not passed.full():
                 passed.put_nowait({"time": round(time.monotonic() - started, 6), "way": str(way), "hex": data.hex()})
 

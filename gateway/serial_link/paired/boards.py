@@ -16,19 +16,19 @@ from gateway.config.schema import SerialSection
 from gateway.errors import Conflict, GatewayError, NotFound, PortUnknown
 from gateway.model.participant import Participant
 from gateway.serial_link.connected.connector import BoardConnector, BoardSettings
-from gateway.serial_link.paired.paired_board import RegisteredBoard
+from gateway.serial_link.paired.paired_board import PairedBoard
 from gateway.serial_link.paired.pairing import Paired, PairRequest, opened_as_before, shake_hands
-from gateway.serial_link.paired.pairing_record import NewBoard, completed, kept_components, new_board, tell_paired
+from gateway.serial_link.paired.pairing_record import PairingRecord, completed, kept_components, new_board, tell_paired
 from gateway.serial_link.ports.core.identity import PortFacts
 from gateway.serial_link.ports.hotplug import Ports
-from gateway.serial_link.ports.port_locks import LentPorts, borrower
+from gateway.serial_link.ports.port_locks import PortLocks, borrower
 from gateway.serial_link.ports.schemes import OpenPort, opener
 from gateway.serial_link.ports.tty import Port, PortOptions
 from gateway.serial_link.ports.usb import SYSFS
 from gateway.serial_link.records.board_dir import BoardFiles
 from gateway.serial_link.records.board_settings import changed, check_role, is_delivery
 from gateway.serial_link.records.board_status import BoardStatus, board_entry
-from gateway.serial_link.records.devices_json import DeviceFile, DeviceRecord, written
+from gateway.serial_link.records.devices_json import BoardRecord, DevicesFile, written
 from gateway.serial_link.records.profile import BoardProfile
 
 log = logging.getLogger(__name__)
@@ -54,16 +54,16 @@ class Boards:
         sysfs: Path = SYSFS,
     ) -> None:
         self._on_connector = on_connector
-        self._file = DeviceFile(state_dir / "devices.json")
+        self._file = DevicesFile(state_dir / "devices.json")
         self._files = BoardFiles(state_dir)
-        self.lent = LentPorts.of(state_dir)
+        self.lent = PortLocks.of(state_dir)
         self._settings = settings
         self._on_change = on_change
         self._on_running = on_running
         self._open_any = open_port or opener()
         self._ports = ports or Ports()
         self._sysfs = sysfs
-        self._boards: dict[str, RegisteredBoard] = {}
+        self._boards: dict[str, PairedBoard] = {}
         self._writing = asyncio.Lock()
         self.on_repaired: Callable[[str, BoardProfile], None] = lambda board_id, before: None
 
@@ -80,7 +80,7 @@ class Boards:
             self._boards[record.id] = self._board(record, profile)
         self._on_change()
 
-    def records(self) -> tuple[DeviceRecord, ...]:
+    def records(self) -> tuple[BoardRecord, ...]:
         """The paired boards, in the order of their pairing."""
         return tuple(board.record for board in self._boards.values())
 
@@ -122,11 +122,11 @@ class Boards:
         """The same without ports and counters."""
         return [board_entry(board.record, board.status) for board in self._boards.values()]
 
-    def find(self, name: str) -> DeviceRecord:
+    def find(self, name: str) -> BoardRecord:
         """The board of an id, or of a role that only one has. ``NotFound``, ``Conflict``."""
         return self._find(name).record
 
-    def record(self, device_id: str) -> DeviceRecord:
+    def record(self, device_id: str) -> BoardRecord:
         """What is remembered of a board."""
         return self._boards[device_id].record
 
@@ -143,7 +143,7 @@ class Boards:
         record = self._boards[device_id].record
         return self._ports.find(record.identity, record.known) is not None
 
-    def _find(self, name: str) -> RegisteredBoard:
+    def _find(self, name: str) -> PairedBoard:
         if name in self._boards:
             return self._boards[name]
         found = [board for board in self._boards.values() if board.record.role == name]
@@ -185,7 +185,7 @@ class Boards:
             "forgotten": list(new.forgotten),
         }
 
-    def _on(self, facts: PortFacts) -> RegisteredBoard | None:
+    def _on(self, facts: PortFacts) -> PairedBoard | None:
         """The paired board that is on this port now."""
         for board in self._boards.values():
             found = self._ports.find(board.record.identity, board.record.known)
@@ -193,7 +193,7 @@ class Boards:
                 return board
         return None
 
-    async def _adopt(self, request: PairRequest, paired: Paired, facts: PortFacts) -> NewBoard:
+    async def _adopt(self, request: PairRequest, paired: Paired, facts: PortFacts) -> PairingRecord:
         """Remember what answered."""
         there = self._on(facts)
         records = {record.id: record for record in self.records()}
@@ -274,13 +274,13 @@ class Boards:
             await self._replace(board, profile(), {file: text}, graph=file, managed=True)
 
     @asynccontextmanager
-    async def _board_to_change(self, name: str) -> AsyncIterator[RegisteredBoard]:
+    async def _board_to_change(self, name: str) -> AsyncIterator[PairedBoard]:
         """One change after the other: each begins with what the one before has left."""
         async with self._writing:
             yield self._find(name)
 
     async def _replace(
-        self, board: RegisteredBoard, profile: BoardProfile, files: Mapping[str, bytes] | None = None, **changes: Any
+        self, board: PairedBoard, profile: BoardProfile, files: Mapping[str, bytes] | None = None, **changes: Any
     ) -> None:
         record = msgspec.structs.replace(board.record, **changes)
         records = [record if other.id == record.id else other for other in self.records()]
@@ -297,8 +297,8 @@ class Boards:
 
     # -- parts -----------------------------------------------------------------------------------------------------
 
-    def _board(self, record: DeviceRecord, profile: BoardProfile) -> RegisteredBoard:
-        return RegisteredBoard(record, profile, BoardStatus(self._on_change, reason="not looked for yet"))
+    def _board(self, record: BoardRecord, profile: BoardProfile) -> PairedBoard:
+        return PairedBoard(record, profile, BoardStatus(self._on_change, reason="not looked for yet"))
 
     async def _open_free(self, path: str, options: PortOptions) -> Port:
         """A port that nobody has borrowed."""

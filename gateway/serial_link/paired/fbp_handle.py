@@ -14,13 +14,13 @@ from gateway.model.graph import Graph, Json
 from gateway.model.message import Message
 from gateway.model.port import PortRef
 from gateway.serial_link.paired.boards import Boards
-from gateway.serial_link.paired.graph_store import BoardGraphs
+from gateway.serial_link.paired.graph_store import BoardGraphStore
 
 
-class PairedBoard:
+class BoardFbpHandle:
     """A board by its id; it may be absent, and may come and go."""
 
-    def __init__(self, boards: Boards, graphs: BoardGraphs, board_id: str) -> None:
+    def __init__(self, boards: Boards, graphs: BoardGraphStore, board_id: str) -> None:
         self._boards = boards
         self._graphs = graphs
         self._id = board_id

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeAlias
 
-from gateway.errors import ConnectFailed, DeviceRefused, GatewayError, GraphError, TransportDown, found_in
+from gateway.errors import BoardRefused, ConnectFailed, GatewayError, GraphError, TransportDown, found_in
 from gateway.fbp.text.graph_json import dumps
 from gateway.model.graph import Graph
 from gateway.serial_link.connected.board_session import BoardSession
@@ -33,7 +33,7 @@ OnGraph: TypeAlias = Callable[[str, Graph, Graph], None]
 """Board id, the graph before, the graph now."""
 
 
-class BoardGraphs:
+class BoardGraphStore:
     """One for the registry. ``on_graph`` is told when a board runs another graph by ``upload``."""
 
     def __init__(self, boards: Boards) -> None:
@@ -52,7 +52,7 @@ class BoardGraphs:
             before, kept = session.network.wanted, self._boards.profile(record.id).graph
             try:
                 await session.network.upload(profile, on_step)
-            except (DeviceRefused, GraphError) as exc:
+            except (BoardRefused, GraphError) as exc:
                 raise GatewayError(f"{exc}; the board runs what it ran before") from exc
             file = GRAPH_FBP if graph.source.endswith(".fbp") else GRAPH_JSON
 
@@ -159,7 +159,7 @@ class BoardGraphs:
 
 async def _go_back(session: BoardSession, before: BoardProfile) -> None:
     """The graph could not be kept: the board shall run what is kept."""
-    with suppress(DeviceRefused, GraphError):
+    with suppress(BoardRefused, GraphError):
         try:
             if before.graph is not None:
                 await session.network.upload(before)

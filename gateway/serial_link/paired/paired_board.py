@@ -12,11 +12,11 @@ from gateway.model.port import Direction
 from gateway.serial_link.connected.connector import BoardConnector
 from gateway.serial_link.protocol.codec import WIRES, Wire
 from gateway.serial_link.records.board_status import BoardStatus, board_entry
-from gateway.serial_link.records.devices_json import DeviceRecord
+from gateway.serial_link.records.devices_json import BoardRecord
 from gateway.serial_link.records.profile import BoardProfile
 
 
-def wire_of(record: DeviceRecord) -> Wire:
+def wire_of(record: BoardRecord) -> Wire:
     """The wire generation of a paired board."""
     try:
         return WIRES[record.wire]
@@ -25,10 +25,10 @@ def wire_of(record: DeviceRecord) -> Wire:
 
 
 @dataclass(slots=True)
-class RegisteredBoard:
+class PairedBoard:
     """``participant`` is the board as the graph sees it. The connector is made when it is first needed."""
 
-    record: DeviceRecord
+    record: BoardRecord
     profile: BoardProfile
     status: BoardStatus
     connector: BoardConnector | None = None
@@ -38,7 +38,7 @@ class RegisteredBoard:
         """``ConfigError`` for a record that can't be used."""
         self.participant = self.profile.participant(self.record.id, self.record.role, wire_of(self.record))
 
-    def change(self, record: DeviceRecord, profile: BoardProfile) -> None:
+    def change(self, record: BoardRecord, profile: BoardProfile) -> None:
         """This is what is known of it from now on."""
         self.record, self.profile = record, profile
         self.participant = profile.participant(record.id, record.role, wire_of(record))

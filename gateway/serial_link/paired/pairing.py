@@ -8,26 +8,32 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from gateway.errors import (
+    BoardRefused,
     ConfigError,
     ConnectFailed,
     ConnectionLost,
-    DeviceRefused,
     GatewayError,
     GraphError,
     RequestTimeout,
     TransportDown,
 )
 from gateway.model.component import ComponentLibrary
-from gateway.serial_link.connected.link_driver import Conversation
-from gateway.serial_link.connected.probe import Detection
+from gateway.serial_link.connected.link_driver import LinkDriver
+from gateway.serial_link.connected.probe import Probe
 from gateway.serial_link.connected.setup_steps import Described, describe, is_running, subscribe, upload, wait_for_boot
 from gateway.serial_link.ports.schemes import OpenPort
 from gateway.serial_link.ports.tty import Port, PortOptions
 from gateway.serial_link.protocol.codec import WIRES, Wire
 from gateway.serial_link.protocol.link import Link
 from gateway.serial_link.protocol.link_events import options_for
-from gateway.serial_link.protocol.wire_detector import THOROUGH_BAUDS, USUAL_BAUDS, Detector, Found, NothingFound
-from gateway.serial_link.records.devices_json import COMPONENTS, DESCRIPTION, BoardDirectory, DeviceRecord
+from gateway.serial_link.protocol.wire_detector import (
+    THOROUGH_BAUDS,
+    USUAL_BAUDS,
+    DetectedWire,
+    NothingFound,
+    WireDetector,
+)
+from gateway.serial_link.records.devices_json import COMPONENTS, DESCRIPTION, BoardDirectory, BoardRecord
 from gateway.serial_link.records.profile import (
     BoardProfile,
     PortMeaning,
@@ -155,7 +161,7 @@ async def shake_hands(
             await wait_for_boot(port, wait_s)
         found = await _found(request, port, wait_s)
         options = options_for(found.wire, found.baud, request_timeout_s=request_timeout_s)
-        conversation = Conversation(port, Link(found.wire, options), f"port {request.path}")
+        conversation = LinkDriver(port, Link(found.wire, options), f"port {request.path}")
         try:
             return await _prepare(request, conversation, found, kept)
         finally:
@@ -164,7 +170,7 @@ async def shake_hands(
         port.close()
 
 
-async def _found(request: PairRequest, port: Port, waited_s: float) -> Found:
+async def _found(request: PairRequest, port: Port, waited_s: float) -> DetectedWire:
     """Every speed in every generation, until something answers. Where there is no speed, one is enough."""
     bauds = (request.baud,) if request.baud else THOROUGH_BAUDS if request.thorough else USUAL_BAUDS
     if not port.has_speed:
@@ -173,15 +179,15 @@ async def _found(request: PairRequest, port: Port, waited_s: float) -> Found:
     limit_s = THOROUGH_DEADLINE_S if request.thorough else DEADLINE_S
     most_s = max(QUICK_S, limit_s - waited_s - MARGIN_S)
     silent_s = most_s if port.resets else QUICK_S  # nothing was reset, so nothing is still in its boot loader
-    detector = Detector(bauds, wires, most_s=most_s, silent_s=silent_s)
-    verdict = await Detection(port, detector, f"port {request.path}").run()
+    detector = WireDetector(bauds, wires, most_s=most_s, silent_s=silent_s)
+    verdict = await Probe(port, detector, f"port {request.path}").run()
     if isinstance(verdict, NothingFound):
         raise ConnectFailed(f"port {request.path}", _what_is_there(verdict, bauds, wires, port))
     return verdict
 
 
 def as_before(
-    request: PairRequest, paired: Paired, record: DeviceRecord, files: BoardDirectory
+    request: PairRequest, paired: Paired, record: BoardRecord, files: BoardDirectory
 ) -> tuple[PairRequest, Paired]:
     """A board with a graph of ours that is paired again without one keeps it: it can't tell of that itself. Our firmware can of
     a graph that is built in, which is what it runs after a reset.
@@ -205,7 +211,7 @@ def as_before(
     return request, replace(paired, profile=profile, components=request.components)
 
 
-def opened_as_before(request: PairRequest, record: DeviceRecord) -> PairRequest:
+def opened_as_before(request: PairRequest, record: BoardRecord) -> PairRequest:
     """A port is opened as was said of its board, unless the pairing itself says otherwise."""
     return msgspec.structs.replace(
         request,
@@ -214,7 +220,7 @@ def opened_as_before(request: PairRequest, record: DeviceRecord) -> PairRequest:
     )
 
 
-def settings_kept(request: PairRequest, paired: Paired, record: DeviceRecord) -> tuple[PairRequest, Paired]:
+def settings_kept(request: PairRequest, paired: Paired, record: BoardRecord) -> tuple[PairRequest, Paired]:
     """What was said of a board before holds for the ports that it still exports, unless the pairing itself says otherwise."""
     request = msgspec.structs.replace(
         opened_as_before(request, record),
@@ -249,7 +255,7 @@ def _what_is_there(verdict: NothingFound, bauds: Sequence[int], wires: Sequence[
     )
 
 
-async def _prepare(request: PairRequest, conversation: Conversation, found: Found, kept: Text | None) -> Paired:
+async def _prepare(request: PairRequest, conversation: LinkDriver, found: DetectedWire, kept: Text | None) -> Paired:
     """Ask the board what it is, and have it run what it should."""
     name = f"board on {request.path}"
     try:
@@ -265,7 +271,7 @@ async def _prepare(request: PairRequest, conversation: Conversation, found: Foun
             await upload(conversation, profile)
         else:
             await subscribe(conversation, profile)
-    except DeviceRefused as exc:
+    except BoardRefused as exc:
         hint = (
             "does the component map belong to this firmware, and has the board room?"
             if request.managed

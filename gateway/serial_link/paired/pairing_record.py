@@ -31,7 +31,7 @@ from gateway.serial_link.records.devices_json import (
     GRAPH_FBP,
     GRAPH_JSON,
     BoardDirectory,
-    DeviceRecord,
+    BoardRecord,
 )
 from gateway.serial_link.records.profile import BoardProfile
 
@@ -66,16 +66,16 @@ def _identity_on(facts: PortFacts, ports: Ports) -> Identity:
 
 
 @dataclass(frozen=True, slots=True)
-class NewBoard:
+class PairingRecord:
     """What is to be remembered when something answered on a port. ``displaced`` is the record of the board that was there
     before, ``forgotten`` are the ports that had settings and are gone.
     """
 
-    record: DeviceRecord
+    record: BoardRecord
     profile: BoardProfile
     files: Mapping[str, bytes | None]
     again: bool
-    displaced: DeviceRecord | None = None
+    displaced: BoardRecord | None = None
     forgotten: tuple[str, ...] = ()
 
 
@@ -83,11 +83,11 @@ def new_board(
     request: PairRequest,
     paired: Paired,
     facts: PortFacts,
-    there: DeviceRecord | None,
-    records: Mapping[str, DeviceRecord],
+    there: BoardRecord | None,
+    records: Mapping[str, BoardRecord],
     ports: Ports,
     files: BoardFiles,
-) -> NewBoard:
+) -> PairingRecord:
     """Who answered: a board of ours, which keeps what was said of it, or one that is new. ``there`` is the board that was on
     this port. ``GatewayError`` where it could not be recognised again.
     """
@@ -103,7 +103,7 @@ def new_board(
         request, paired = settings_kept(request, paired, before)
         forgotten = tuple(sorted(before.ports.keys() - request.ports.keys()))
     record = _record(board_id, identity, facts, request, paired, before)
-    return NewBoard(
+    return PairingRecord(
         record,
         paired.profile,
         _files_of(record, request, paired),
@@ -119,10 +119,10 @@ def _record(
     facts: PortFacts,
     request: PairRequest,
     paired: Paired,
-    before: DeviceRecord | None,
-) -> DeviceRecord:
+    before: BoardRecord | None,
+) -> BoardRecord:
     """What the registry keeps. ``before`` is what it had of the same board."""
-    return DeviceRecord(
+    return BoardRecord(
         id=board_id,
         role=request.role or (before.role if before else "") or _default_role(paired.profile, board_id),
         identity=identity,
@@ -140,7 +140,7 @@ def _record(
     )
 
 
-def _files_of(record: DeviceRecord, request: PairRequest, paired: Paired) -> dict[str, bytes | None]:
+def _files_of(record: BoardRecord, request: PairRequest, paired: Paired) -> dict[str, bytes | None]:
     """What the board's directory keeps; None: what it must keep no longer, of another firmware that was on it before."""
     document = paired.described.document if paired.described is not None else None
     files: dict[str, bytes | None] = {DESCRIPTION: document}
@@ -165,7 +165,7 @@ def _graph_file(request: PairRequest, paired: Paired) -> str:
     return GRAPH_FBP if request.graph.source.endswith(".fbp") else GRAPH_JSON
 
 
-def tell_paired(new: NewBoard, participant: Participant) -> None:
+def tell_paired(new: PairingRecord, participant: Participant) -> None:
     """In the log, with what this board can't do."""
     record, displaced = new.record, new.displaced
     if displaced is not None:

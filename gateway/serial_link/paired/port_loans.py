@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from gateway.errors import NotFound
 from gateway.serial_link.paired.boards import Boards
-from gateway.serial_link.records.devices_json import DeviceRecord
+from gateway.serial_link.records.devices_json import BoardRecord
 
 Handler: TypeAlias = Callable[[dict[str, Any]], AsyncIterator[Any]]
 
@@ -40,14 +40,14 @@ def lending_handlers(boards: Boards) -> dict[str, Handler]:
     return {"lend": lend}
 
 
-def _on_port(boards: Boards, path: str) -> DeviceRecord | None:
+def _on_port(boards: Boards, path: str) -> BoardRecord | None:
     if not path:
         return None
     real = os.path.realpath(path)
     return next((record for record in boards.records() if os.path.realpath(record.path) == real), None)
 
 
-def _named(boards: Boards, name: str) -> DeviceRecord | None:
+def _named(boards: Boards, name: str) -> BoardRecord | None:
     try:
         return boards.find(name) if name else None
     except NotFound:

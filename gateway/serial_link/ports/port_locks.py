@@ -22,13 +22,13 @@ LONGEST_TEXT = 200
 
 
 @dataclass(frozen=True, slots=True)
-class LentPorts:
+class PortLocks:
     """One lock file a port: the kernel gives it back when its holder ends, however that happens."""
 
     directory: Path
 
     @classmethod
-    def of(cls, state_dir: Path) -> LentPorts:
+    def of(cls, state_dir: Path) -> PortLocks:
         """Those of a state directory."""
         return cls(state_dir / "lent")
 

@@ -41,7 +41,7 @@ class _Port:
     written: float = float("-inf")
 
 
-class Pace:
+class ReadBatching:
     """Shared by ports of one loop, by their descriptors. Everything is called from the loop's thread.
 
     A port is either watched by the loop or read by the clock. It is forgotten before its descriptor is closed, which may

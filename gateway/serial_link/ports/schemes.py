@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from gateway.errors import ConfigError
 from gateway.serial_link.ports.core.identity import is_network
-from gateway.serial_link.ports.read_batching import Pace
+from gateway.serial_link.ports.read_batching import ReadBatching
 from gateway.serial_link.ports.tcp import open_tcp
 from gateway.serial_link.ports.tty import Port, PortOptions, open_serial
 
@@ -19,7 +19,7 @@ NETWORKS: Mapping[str, OpenNetwork] = {"tcp": open_tcp}
 
 def opener(networks: Mapping[str, OpenNetwork] = NETWORKS) -> OpenPort:
     """Opens any port: ``SCHEME://…`` by the table, everything else as a serial port of this machine, all at one pace."""
-    pace = Pace()
+    pace = ReadBatching()
 
     async def open_port(path: str, options: PortOptions) -> Port:
         if not is_network(path):

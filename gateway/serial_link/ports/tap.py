@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from gateway.serial_link.ports.tty import OnBytes, OnLost, Port
-from gateway.serial_link.protocol.dissector import Way
+from gateway.serial_link.protocol.dissector import LineDirection
 
-Listen: TypeAlias = Callable[[Way, bytes], None]
+Listen: TypeAlias = Callable[[LineDirection, bytes], None]
 
 
 class LineTap:
@@ -27,7 +27,7 @@ class LineTap:
 
         return remove
 
-    def tell(self, way: Way, data: bytes) -> None:
+    def tell(self, way: LineDirection, data: bytes) -> None:
         """Bytes went this way."""
         for listener in tuple(self._listeners):
             listener(way, data)
@@ -55,14 +55,14 @@ class TappedPort:
         tell = self._tap.tell
 
         def heard(data: bytes) -> None:
-            tell(Way.FROM_BOARD, data)
+            tell(LineDirection.FROM_BOARD, data)
             on_bytes(data)
 
         self._port.listen(heard, on_lost)
 
     def write(self, data: bytes) -> None:
         """See ``Port``."""
-        self._tap.tell(Way.TO_BOARD, data)
+        self._tap.tell(LineDirection.TO_BOARD, data)
         self._port.write(data)
 
     def set_baud(self, baud: int) -> None:

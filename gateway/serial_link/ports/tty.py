@@ -20,7 +20,7 @@ from typing import Protocol
 import serial
 
 from gateway.errors import ConnectFailed, PortBusy, PortForbidden, PortMissing
-from gateway.serial_link.ports.read_batching import Pace
+from gateway.serial_link.ports.read_batching import ReadBatching
 
 CHUNK = 4096
 PTY_MAJORS = range(136, 144)
@@ -76,12 +76,12 @@ class PortOptions:
 class TtyPort:
     """An open tty. ``open_tty`` makes one. ``pace`` says when it is read; without one it has its own."""
 
-    def __init__(self, device: serial.Serial, path: str, *, is_pty: bool, pace: Pace | None = None) -> None:
+    def __init__(self, device: serial.Serial, path: str, *, is_pty: bool, pace: ReadBatching | None = None) -> None:
         self._device = device
         self._fd: int = device.fileno()
         self._path = path
         self._is_pty = is_pty
-        self._pace = pace or Pace()
+        self._pace = pace or ReadBatching()
         self._waiting = bytearray()
         self._on_bytes: OnBytes | None = None
         self._on_lost: OnLost | None = None
@@ -200,7 +200,7 @@ class TtyPort:
             self._loop.call_soon(on_lost, reason)
 
 
-async def open_serial(path: str, options: PortOptions, pace: Pace | None = None) -> Port:
+async def open_serial(path: str, options: PortOptions, pace: ReadBatching | None = None) -> Port:
     """Open a tty without holding up the loop. ``TransportDown`` (missing, busy, forbidden, no port) with the remedy."""
     patience = FORBIDDEN_RETRY_S
     while True:
@@ -224,7 +224,7 @@ _LATE: dict[str, asyncio.Future[TtyPort]] = {}
 """Ports whose opening was given up while the driver was still at it; they are closed as soon as they are open."""
 
 
-async def _opened(path: str, options: PortOptions, pace: Pace | None) -> Port:
+async def _opened(path: str, options: PortOptions, pace: ReadBatching | None) -> Port:
     """In a worker thread: a wedged driver may hold ``open`` for seconds."""
     if path in _LATE:
         await asyncio.wait([_LATE[path]])
@@ -244,7 +244,7 @@ def _close_late(path: str, opening: asyncio.Future[TtyPort]) -> None:
         opening.result().close()
 
 
-def open_tty(path: str, options: PortOptions, pace: Pace | None = None) -> TtyPort:
+def open_tty(path: str, options: PortOptions, pace: ReadBatching | None = None) -> TtyPort:
     """Open and configure now. Raises as ``open_serial``."""
     name = f"port {path}"
     try:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from gateway.errors import ConfigError
 from gateway.serial_link.protocol.codec import WIRES, Command, Wire
-from gateway.serial_link.protocol.dissector import Listener, Way
+from gateway.serial_link.protocol.dissector import Dissector, LineDirection
 
 VERSION = 1
 MOST_BYTES = 256 * 1024 * 1024
@@ -30,7 +30,7 @@ class CaptureLine:
     """Bytes that went one way at once, or (without ``way``) a remark. ``time`` in seconds since the start."""
 
     time: float
-    way: Way | None
+    way: LineDirection | None
     data: bytes = b""
     remark: str = ""
 
@@ -76,14 +76,14 @@ def _parse_line(row: str, place: str, source: str) -> CaptureLine:
     if found[2] == "!":
         return CaptureLine(float(found[1]), None, remark=found[3])
     try:
-        return CaptureLine(float(found[1]), Way(found[2]), bytes.fromhex(found[3]))
+        return CaptureLine(float(found[1]), LineDirection(found[2]), bytes.fromhex(found[3]))
     except ValueError:
         raise ConfigError(source, place, f"no bytes in hex: {found[3][:40]!r}") from None
 
 
-def capture_commands(capture: Capture) -> Iterator[tuple[float, Way, Command]]:
+def capture_commands(capture: Capture) -> Iterator[tuple[float, LineDirection, Command]]:
     """The commands of both directions in their order, each at the time at which it was whole."""
-    listeners = {way: Listener(capture.wire, way) for way in Way}
+    listeners = {way: Dissector(capture.wire, way) for way in LineDirection}
     for line in capture.lines:
         if line.way is None:
             continue

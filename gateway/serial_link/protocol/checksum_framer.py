@@ -17,7 +17,7 @@ MOST_SKIPPED = 8
 """Commands' worth of bytes without a good one among them after which the line is out of step."""
 
 
-class CheckedFramer:
+class ChecksumFramer:
     """One for as long as the checksum is on. ``rest`` are the bytes that came behind the answer which turned it on."""
 
     def __init__(self, wire: Wire, rest: bytes = b"") -> None:

@@ -29,7 +29,7 @@ from gateway.serial_link.protocol.iip_values import error_name
 from gateway.serial_link.protocol.replies import judge_packet
 
 
-class Way(StrEnum):
+class LineDirection(StrEnum):
     """Which way bytes go, seen from the host."""
 
     TO_BOARD = ">"
@@ -81,13 +81,13 @@ class Names:
 NAMELESS = Names()
 
 
-class Listener:
+class Dissector:
     """One direction of a line -> commands, and the bytes between that make none. Joins in at any moment.
 
     Whether commands have checksums is found out by looking: from an answer that turns them on, or from checksums that fit.
     """
 
-    def __init__(self, wire: Wire, way: Way) -> None:
+    def __init__(self, wire: Wire, way: LineDirection) -> None:
         self._wire = wire
         self._way = way
         self._rest = b""
@@ -172,14 +172,14 @@ class Listener:
 
     def _ends_checks(self, data: bytes) -> bool:
         """An opening never has a checksum, nor has its answer, nor what a board says that has restarted."""
-        if self._way is Way.TO_BOARD:
+        if self._way is LineDirection.TO_BOARD:
             return data.startswith(self._wire.magic)
         unit = decode(self._wire, data)
         restarted = unit.kind == CommandKind.DEBUG_MESSAGE and unit["point"] == DebugPoint.PROGRAM_START
         return unit.kind == CommandKind.COMMUNICATION_OPEN or (restarted and unit.request_id == EVENT_ID)
 
     def _makes_sense(self, data: bytes) -> bool:
-        if self._way is Way.TO_BOARD:
+        if self._way is LineDirection.TO_BOARD:
             return data.startswith(self._wire.magic) or decode(self._wire, data).kind in _TO_BOARD
         unit = decode(self._wire, data)
         if unit.kind not in FROM_BOARD:
@@ -201,17 +201,17 @@ _FREE = frozenset({CommandKind.PONG, CommandKind.IO_VALUE_CHANGED, CommandKind.S
 _TO_BOARD = frozenset({*REPLIES, CommandKind.SET_IO_VALUE})
 
 
-def fields(wire: Wire, way: Way, unit: Command, names: Names = NAMELESS) -> dict[str, Any]:
+def fields(wire: Wire, way: LineDirection, unit: Command, names: Names = NAMELESS) -> dict[str, Any]:
     """A command as plain data with a stable shape: ``direction``, ``kind``, ``request_id``, and what belongs to the kind."""
-    found: dict[str, Any] = {"direction": "to board" if way is Way.TO_BOARD else "from board"}
-    if way is Way.TO_BOARD and _is_opening(wire, unit):
+    found: dict[str, Any] = {"direction": "to board" if way is LineDirection.TO_BOARD else "from board"}
+    if way is LineDirection.TO_BOARD and _is_opening(wire, unit):
         return {**found, "kind": OPEN, **({"request_id": unit.args[-1]} if wire.request_ids else {})}
     try:
         kind = CommandKind(unit.kind)
     except ValueError:
         return {**found, "kind": f"unknown {unit.kind}", "arguments": unit.args.hex()}
     found["kind"] = kind.name.lower()
-    if wire.request_ids and not (way is Way.FROM_BOARD and unit.request_id == EVENT_ID and kind in EVENTS):
+    if wire.request_ids and not (way is LineDirection.FROM_BOARD and unit.request_id == EVENT_ID and kind in EVENTS):
         found["request_id"] = unit.request_id
     return {**found, **_details(wire, kind, unit, names)}
 
@@ -277,7 +277,7 @@ def _level_name(level: int) -> str:
     return DebugLevel(level).name.lower() if level in list(DebugLevel) else str(level)
 
 
-def describe(wire: Wire, way: Way, unit: Command, names: Names = NAMELESS) -> str:
+def describe(wire: Wire, way: LineDirection, unit: Command, names: Names = NAMELESS) -> str:
     """A command in one line of words, as ``< packet sent thermo.out: 2154 (integer)``."""
     said = fields(wire, way, unit, names)
     words = [f"{way} {str(said['kind']).replace('_', ' ')}"]

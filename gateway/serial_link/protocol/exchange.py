@@ -15,12 +15,12 @@ from gateway.serial_link.protocol.link_events import (
     LinkCounters,
     LinkEvent,
     LinkOptions,
+    LinkRequestFailed,
     Replied,
-    RequestFailed,
     RequestToken,
 )
 from gateway.serial_link.protocol.replies import FALSE_SUCCESS, REFUSALS
-from gateway.serial_link.protocol.request_queue import Pending, Requests
+from gateway.serial_link.protocol.request_queue import Pending, RequestQueue
 
 SHIFTED = frozenset({DebugPoint.PARSER_UNKNOWN_COMMAND, DebugPoint.PARSER_INVALID_COMMAND})
 
@@ -31,11 +31,11 @@ _LEAVES_GRAPH = frozenset(
 )
 
 
-class Dialogue:
+class Exchange:
     """One for a link. ``out`` are the bytes for the board, ``events`` what the caller is to be told."""
 
     def __init__(self, wire: Wire, options: LinkOptions, model: BoardModel | None, counters: LinkCounters) -> None:
-        self.requests = Requests(wire, options)
+        self.requests = RequestQueue(wire, options)
         self.out = bytearray()
         self.events: list[LinkEvent] = []
         self.is_open = False
@@ -147,7 +147,7 @@ class Dialogue:
     def _refuse_here(self, pending: Pending, problem: GraphError | LocalProtocolError) -> None:
         assert pending.token is not None
         self._counters.refused_here += 1
-        self.events.append(RequestFailed(pending.token, str(problem), here=problem))
+        self.events.append(LinkRequestFailed(pending.token, str(problem), here=problem))
 
     # -- from the board --------------------------------------------------------------------------------------------
 
@@ -173,7 +173,7 @@ class Dialogue:
         passed = self.requests.land_before(unit, now) if self.requests.checked else []
         for pending in passed:
             if pending.token is not None:
-                self.events.append(RequestFailed(pending.token, f"the answer to {pending.name} was damaged"))
+                self.events.append(LinkRequestFailed(pending.token, f"the answer to {pending.name} was damaged"))
             elif self.credit is not None:
                 self.credit.answer_lost()
         return bool(passed)
@@ -192,7 +192,7 @@ class Dialogue:
     def _finish(self, head: Pending, token: RequestToken, reply: Command) -> None:
         if head.fenced is not None:
             unknown = DebugPoint.PARSER_UNKNOWN_COMMAND
-            self.events.append(head.outcome or RequestFailed(token, "this firmware does not know it", code=unknown))
+            self.events.append(head.outcome or LinkRequestFailed(token, "this firmware does not know it", code=unknown))
         elif reply.kind == CommandKind.ERROR:
             self.events.append(self._refusal(head, reply["code"]))
         elif head.refused is not None:
@@ -206,7 +206,7 @@ class Dialogue:
             if self._model is not None:
                 self._model.accept(head.unit, reply)
         except GraphError as exc:
-            self.events.append(RequestFailed(token, str(exc), here=exc))
+            self.events.append(LinkRequestFailed(token, str(exc), here=exc))
             return
         self.events.append(self._replied(token, reply))
 
@@ -252,10 +252,10 @@ class Dialogue:
             self.send_next(now)
         return True
 
-    def _refusal(self, pending: Pending, code: int) -> RequestFailed:
+    def _refusal(self, pending: Pending, code: int) -> LinkRequestFailed:
         assert pending.token is not None
         self._counters.refused += 1
-        return RequestFailed(pending.token, point_text(code), code=code)
+        return LinkRequestFailed(pending.token, point_text(code), code=code)
 
     # -- the end of it ---------------------------------------------------------------------------------------------
 
@@ -266,7 +266,7 @@ class Dialogue:
         failed = self.requests.give_up()
         for pending in failed:
             if pending.token is not None:
-                self.events.append(RequestFailed(pending.token, reason, code=code))
+                self.events.append(LinkRequestFailed(pending.token, reason, code=code))
         unknown = failed if silent is None else [silent, *failed]
         harmless = all(pending.asked.kind in _LEAVES_GRAPH for pending in unknown)
         if self._model is not None and (restarted or not harmless or not self.requests.checked):

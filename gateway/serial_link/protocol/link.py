@@ -15,11 +15,11 @@ from enum import Enum, auto
 
 from gateway.model.packet import Packet, PacketType
 from gateway.serial_link.protocol.board_model import BoardModel
-from gateway.serial_link.protocol.checksum_framer import CheckedFramer
+from gateway.serial_link.protocol.checksum_framer import ChecksumFramer
 from gateway.serial_link.protocol.codec import EVENT_ID, Command, Wire
 from gateway.serial_link.protocol.commandformat import CommandKind, DebugPoint, point_text
 from gateway.serial_link.protocol.credit import Credit, CreditLimits
-from gateway.serial_link.protocol.exchange import SHIFTED, Dialogue
+from gateway.serial_link.protocol.exchange import SHIFTED, Exchange
 from gateway.serial_link.protocol.extensions import Extension
 from gateway.serial_link.protocol.framer import Framer
 from gateway.serial_link.protocol.link_events import (
@@ -31,9 +31,9 @@ from gateway.serial_link.protocol.link_events import (
     LinkCounters,
     LinkEvent,
     LinkOptions,
+    LinkRequestFailed,
     Opened,
     PacketSent,
-    RequestFailed,
     RequestToken,
 )
 from gateway.serial_link.protocol.opening import PhaseWalk
@@ -64,15 +64,15 @@ class Link:
         self.counters = LinkCounters()
         self.model = model
         self._options = options or LinkOptions()
-        self._dialogue = Dialogue(wire, self._options, model, self.counters)
+        self._dialogue = Exchange(wire, self._options, model, self.counters)
         self._requests = self._dialogue.requests
-        self._framer: Framer | CheckedFramer = Framer(wire)
+        self._framer: Framer | ChecksumFramer = Framer(wire)
         self._wide = wire.event_bytes == 4
         self._walk = PhaseWalk(wire, self._options.open_step_s, self._options.open_tries)
         self._state = LinkState.CLOSED
         self._hunting = False
         self._held: DebugReported | None = None
-        self._tail: CheckedFramer | None = None
+        self._tail: ChecksumFramer | None = None
         """Between the loss of step and the next opening: it tells what is whole all the same, by its checksum."""
         self._last_byte = 0.0
 
@@ -141,19 +141,19 @@ class Link:
             if kind == CommandKind.PACKET_SENT and not request_id:
                 self._packet(args, now, True)
 
-    def _right_framer(self) -> Framer | CheckedFramer:
+    def _right_framer(self) -> Framer | ChecksumFramer:
         """With checksums or without, as was agreed; the bytes that nobody looked at go over to the new one."""
         checks = self._requests.checked
-        if checks is not isinstance(self._framer, CheckedFramer):
+        if checks is not isinstance(self._framer, ChecksumFramer):
             old = self._framer
             self.counters.garbage_bytes += old.garbage
-            self._framer = (CheckedFramer if checks else Framer)(self.wire, old.take_rest())
+            self._framer = (ChecksumFramer if checks else Framer)(self.wire, old.take_rest())
         return self._framer
 
-    def _units(self, framer: Framer | CheckedFramer, data: bytes, now: float) -> bool:
+    def _units(self, framer: Framer | ChecksumFramer, data: bytes, now: float) -> bool:
         """Take what is whole. True if it ended because what follows is to be cut in another way."""
         units = framer.units(data)
-        checks = isinstance(framer, CheckedFramer)
+        checks = isinstance(framer, ChecksumFramer)
         for request_id, kind, args in units:
             if kind == _PACKET_SENT and not request_id:
                 self._packet(args, now)
@@ -166,7 +166,7 @@ class Link:
                 if isinstance(framer, Framer):
                     framer.give_back(units)
                 return True
-        if isinstance(framer, CheckedFramer):
+        if isinstance(framer, ChecksumFramer):
             self.counters.bad_checksums += framer.take_damaged()
             if framer.out_of_step:
                 self._lost("nothing whole came for long", now)
@@ -190,7 +190,7 @@ class Link:
             self._dialogue.keep_alive(now)
 
     def _half_a_command(self, now: float) -> None:
-        if isinstance(self._framer, CheckedFramer):
+        if isinstance(self._framer, ChecksumFramer):
             self._framer.drop_partial()  # the next good command is found all the same
             self.counters.bad_checksums += self._framer.take_damaged()
         else:
@@ -371,7 +371,7 @@ class Link:
                 f"no answer to the {'keepalive' if pending.unit.kind == CommandKind.PING else pending.name}", now
             )
             return
-        self._tell(RequestFailed(pending.token, f"no reply to {pending.name}"))
+        self._tell(LinkRequestFailed(pending.token, f"no reply to {pending.name}"))
         if self._options.reopen_on_timeout or not self.wire.request_ids:
             self._lost(f"no reply to {pending.name}", now, silent=pending)
         else:
@@ -387,8 +387,8 @@ class Link:
         self.counters.garbage_bytes += self.wire.size
         self._dialogue.give_up(f"alignment was lost: {reason}", code, restarted=reason == RESTARTED, silent=silent)
         self._tell(Desynced(reason))
-        checks = isinstance(self._framer, CheckedFramer) and reason != RESTARTED
-        self._tail = CheckedFramer(self.wire, self._framer.take_rest()) if checks else None
+        checks = isinstance(self._framer, ChecksumFramer) and reason != RESTARTED
+        self._tail = ChecksumFramer(self.wire, self._framer.take_rest()) if checks else None
         self._begin_opening(now, in_step=checks)
 
     def _tell(self, event: LinkEvent) -> None:

@@ -91,7 +91,7 @@ class Replied:
 
 
 @dataclass(frozen=True, slots=True)
-class RequestFailed:
+class LinkRequestFailed:
     """No good answer. ``code`` is the debug point of an error answer; ``here`` is what the host's own model has against
     the request; both are None for silence and lost alignment.
     """
@@ -148,4 +148,4 @@ class GaveUp:
     reason: str
 
 
-LinkEvent: TypeAlias = Opened | Replied | RequestFailed | PacketSent | IoChanged | DebugReported | Desynced | GaveUp
+LinkEvent: TypeAlias = Opened | Replied | LinkRequestFailed | PacketSent | IoChanged | DebugReported | Desynced | GaveUp

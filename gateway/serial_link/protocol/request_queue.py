@@ -49,7 +49,7 @@ class Pending:
         return CommandKind(self.asked.kind).name.lower().replace("_", " ")
 
 
-class Requests:
+class RequestQueue:
     """The queue and what is in flight. On the 8-byte wires one flies, and is known by what its answer repeats."""
 
     def __init__(self, wire: Wire, options: LinkOptions) -> None:

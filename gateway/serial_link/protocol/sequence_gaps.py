@@ -6,7 +6,7 @@ LAST = 127
 """Numbers go from 1 to this one and round again: a gap of 127 packets or a multiple of it can't be seen."""
 
 
-class Gaps:
+class SequenceGaps:
     """The packets of one board, in the order in which they came."""
 
     def __init__(self) -> None:

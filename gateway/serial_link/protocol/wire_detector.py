@@ -14,7 +14,14 @@ from typing import TypeAlias
 from gateway.serial_link.protocol.codec import W8_04, W8_06, W10, Wire, command
 from gateway.serial_link.protocol.commandformat import CommandKind
 from gateway.serial_link.protocol.link import Link
-from gateway.serial_link.protocol.link_events import GaveUp, LinkOptions, Opened, Replied, RequestFailed, options_for
+from gateway.serial_link.protocol.link_events import (
+    GaveUp,
+    LinkOptions,
+    LinkRequestFailed,
+    Opened,
+    Replied,
+    options_for,
+)
 
 USUAL_BAUDS = (115200, 9600)
 THOROUGH_BAUDS = (115200, 9600, 57600, 38400, 19200)
@@ -36,7 +43,7 @@ class SwitchBaud:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class DetectedWire:
     """A board answered. It is open; a new ``Link`` of this generation may be started on the line."""
 
     wire: Wire
@@ -51,10 +58,10 @@ class NothingFound:
     heard: dict[int, bytes]
 
 
-DetectorEvent: TypeAlias = SwitchBaud | Found | NothingFound
+DetectorEvent: TypeAlias = SwitchBaud | DetectedWire | NothingFound
 
 
-class Detector:
+class WireDetector:
     """Bytes and time in, bytes and a verdict out. ``wires`` limits the search: one that is configured is not guessed.
 
     It ends after ``most_s``; after ``silent_s``, if given, where nothing at all was heard.
@@ -172,7 +179,7 @@ class Detector:
                     link.request(command(CommandKind.GET_NETWORK_STATUS), now)
                 case Replied():
                     self._found(W8_06)
-                case RequestFailed(code=code) if code is not None or link.counters.timeouts:
+                case LinkRequestFailed(code=code) if code is not None or link.counters.timeouts:
                     self._found(W8_04)  # it says that it doesn't know, or has no words for that: built without debug
                 case GaveUp():
                     self._next_attempt(now)
@@ -185,4 +192,4 @@ class Detector:
     def _found(self, wire: Wire) -> None:
         self._gather()
         self._link = None
-        self._events.append(Found(wire, self._baud))
+        self._events.append(DetectedWire(wire, self._baud))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gateway.errors import ConfigError, RemoteProtocolError
 from gateway.serial_link.description.self_description import Description, decode_description
-from gateway.serial_link.records.devices_json import COMPONENTS, DESCRIPTION, BoardDirectory, DeviceRecord
+from gateway.serial_link.records.devices_json import COMPONENTS, DESCRIPTION, BoardDirectory, BoardRecord
 from gateway.serial_link.records.profile import (
     BoardProfile,
     exported_only,
@@ -28,14 +28,14 @@ class BoardFiles:
         """The directory of a board; it may not be there yet."""
         return BoardDirectory(self.state_dir / "boards" / board_id)
 
-    def profile(self, record: DeviceRecord) -> BoardProfile:
+    def profile(self, record: BoardRecord) -> BoardProfile:
         """A board's graph and firmware. ``ConfigError`` names a damaged file."""
         directory = self.of(record.id)
         document = directory.data(DESCRIPTION) if directory.has(DESCRIPTION) else b""
         return replace(_profile(directory, record), document=document)
 
 
-def _profile(directory: BoardDirectory, record: DeviceRecord) -> BoardProfile:
+def _profile(directory: BoardDirectory, record: BoardRecord) -> BoardProfile:
     if not record.graph:
         return BoardProfile.empty()
     if record.graph == DESCRIPTION:

@@ -12,7 +12,7 @@ from gateway.config.mistakes import allowed
 from gateway.config.schema import DeliverySettings
 from gateway.coordinator.core.delivery_contracts import dead_letter_address
 from gateway.errors import BadValue, GatewayError
-from gateway.serial_link.records.devices_json import DeviceRecord
+from gateway.serial_link.records.devices_json import BoardRecord
 from gateway.serial_link.records.profile import PortMeaning, PortType
 
 _ROLE = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -72,7 +72,7 @@ SETTINGS: Mapping[str, Callable[[str], Any]] = {
 }
 
 
-def changed(record: DeviceRecord, key: str, value: str) -> dict[str, Any]:
+def changed(record: BoardRecord, key: str, value: str) -> dict[str, Any]:
     """The fields of the record that ``key=value`` changes. ``BadValue`` says what is wrong."""
     port, dot, field = key.rpartition(".")
     try:

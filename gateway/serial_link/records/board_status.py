@@ -8,23 +8,23 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from gateway.model.participant import DeviceState
+from gateway.model.participant import BoardState
 from gateway.serial_link.protocol.extensions import NONE, BoardCounts, Extension, names
 from gateway.serial_link.protocol.link_events import LinkCounters
 
-TRANSITIONS: dict[DeviceState, frozenset[DeviceState]] = {
-    DeviceState.ABSENT: frozenset({DeviceState.OPENING, DeviceState.BACKING_OFF, DeviceState.REFUSED}),
-    DeviceState.OPENING: frozenset(
-        {DeviceState.ABSENT, DeviceState.UPLOADING, DeviceState.RUNNING, DeviceState.BACKING_OFF, DeviceState.REFUSED}
+TRANSITIONS: dict[BoardState, frozenset[BoardState]] = {
+    BoardState.ABSENT: frozenset({BoardState.OPENING, BoardState.BACKING_OFF, BoardState.REFUSED}),
+    BoardState.OPENING: frozenset(
+        {BoardState.ABSENT, BoardState.UPLOADING, BoardState.RUNNING, BoardState.BACKING_OFF, BoardState.REFUSED}
     ),
-    DeviceState.UPLOADING: frozenset(
-        {DeviceState.ABSENT, DeviceState.OPENING, DeviceState.RUNNING, DeviceState.BACKING_OFF, DeviceState.REFUSED}
+    BoardState.UPLOADING: frozenset(
+        {BoardState.ABSENT, BoardState.OPENING, BoardState.RUNNING, BoardState.BACKING_OFF, BoardState.REFUSED}
     ),
-    DeviceState.RUNNING: frozenset(
-        {DeviceState.ABSENT, DeviceState.OPENING, DeviceState.UPLOADING, DeviceState.BACKING_OFF}
+    BoardState.RUNNING: frozenset(
+        {BoardState.ABSENT, BoardState.OPENING, BoardState.UPLOADING, BoardState.BACKING_OFF}
     ),
-    DeviceState.BACKING_OFF: frozenset({DeviceState.ABSENT, DeviceState.OPENING, DeviceState.REFUSED}),
-    DeviceState.REFUSED: frozenset({DeviceState.ABSENT, DeviceState.OPENING, DeviceState.BACKING_OFF}),
+    BoardState.BACKING_OFF: frozenset({BoardState.ABSENT, BoardState.OPENING, BoardState.REFUSED}),
+    BoardState.REFUSED: frozenset({BoardState.ABSENT, BoardState.OPENING, BoardState.BACKING_OFF}),
 }
 """Which state may follow which. RUNNING is only ever reached through an opening: a board is never trusted without one."""
 
@@ -53,7 +53,7 @@ class BoardStatus:
     """State, reason, and since when (seconds since 1970). ``on_change`` is told of every change."""
 
     on_change: Callable[[], None] = lambda: None
-    state: DeviceState = DeviceState.ABSENT
+    state: BoardState = BoardState.ABSENT
     reason: str = ""
     since: float = field(default_factory=time.time)
     counters: BoardCounters = field(default_factory=BoardCounters)
@@ -68,7 +68,7 @@ class BoardStatus:
     _link: Counter[str] = field(default_factory=Counter)
     _live: LinkCounters | None = None
 
-    def enter(self, state: DeviceState, reason: str = "") -> None:
+    def enter(self, state: BoardState, reason: str = "") -> None:
         """Go to ``state``. Staying where we are for the same reason is no change."""
         if (state, reason) == (self.state, self.reason):
             return

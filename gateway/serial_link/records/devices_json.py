@@ -23,7 +23,7 @@ FILES = (GRAPH_FBP, GRAPH_JSON, COMPONENTS, DESCRIPTION)
 """What may lie in a board's directory."""
 
 
-class DeviceRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class BoardRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One paired board. ``path`` is where it was last; ``boot_wait_s`` and ``usb_reauthorise`` None take the configured.
 
     ``graph`` is the file in the board's directory that has it (the board's own description, if that is where it comes
@@ -53,12 +53,12 @@ class _Document(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class DeviceFile:
+class DevicesFile:
     """``devices.json``: written aside, synced, renamed; the generation before stays as ``devices.json.1``."""
 
     path: Path
 
-    def load(self) -> tuple[DeviceRecord, ...]:
+    def load(self) -> tuple[BoardRecord, ...]:
         """The paired boards. A missing file is fine; ``ConfigError`` with the way back for a damaged one."""
         try:
             data = read_bytes(self.path)
@@ -73,7 +73,7 @@ class DeviceFile:
                 str(self.path), "", f"the registry of boards is damaged ({exc}){self._way_back()}"
             ) from exc
 
-    def _parse(self, data: bytes) -> tuple[DeviceRecord, ...]:
+    def _parse(self, data: bytes) -> tuple[BoardRecord, ...]:
         if not data:
             raise ValueError("zero bytes")
         document = msgspec.json.decode(data, type=_Document)
@@ -82,7 +82,7 @@ class DeviceFile:
         devices = bytes(document.devices)
         if _checksum(msgspec.json.format(devices, indent=-1)) != document.checksum:
             raise ValueError("its checksum is wrong")
-        return msgspec.json.decode(devices, type=tuple[DeviceRecord, ...])
+        return msgspec.json.decode(devices, type=tuple[BoardRecord, ...])
 
     def _way_back(self) -> str:
         previous = self.path.with_name(self.path.name + PREVIOUS)
@@ -91,7 +91,7 @@ class DeviceFile:
             return f"; restore the one before: cp {previous} {self.path}"
         return "; there is no good one before it: move it away, and pair the boards again"
 
-    def save(self, records: Iterable[DeviceRecord]) -> None:
+    def save(self, records: Iterable[BoardRecord]) -> None:
         """Replace the file. ``GatewayError`` if that can't be done: then nothing changed."""
         devices = msgspec.json.encode(tuple(records))
         document = _Document(VERSION, _checksum(devices), msgspec.Raw(devices))

@@ -17,7 +17,7 @@ from gateway.model.port import Direction, PortDef
 from gateway.model.topic import own_topic_problem
 from gateway.serial_link.description.component_map import parse_component_map
 from gateway.serial_link.description.self_description import Description
-from gateway.serial_link.graph.node_ids import NameMap, port_type
+from gateway.serial_link.graph.node_ids import NodeIds, port_type
 from gateway.serial_link.graph.upload import check_graph
 from gateway.serial_link.protocol.codec import Wire
 from gateway.serial_link.protocol.json_values import check_scale
@@ -117,11 +117,11 @@ class BoardProfile:
         """The same, with what the board told of itself."""
         return replace(self, document=document)
 
-    def predicted(self) -> NameMap | None:
+    def predicted(self) -> NodeIds | None:
         """Names and numbers as a board has them that was given this graph by anybody."""
         if self.graph is None:
             return None
-        return NameMap.predicted(self.graph, self.library, self.ports)
+        return NodeIds.predicted(self.graph, self.library, self.ports)
 
     def participant(self, board_id: str, role: str, wire: Wire) -> Participant:
         """The board as the graph sees it; a port without a topic of its own has the queue ``ROLE/PORT``.

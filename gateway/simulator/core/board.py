@@ -28,7 +28,7 @@ from gateway.simulator.core.components import COMPONENTS, Pins, SimulatedCompone
 from gateway.simulator.core.network import Crashed, Network
 from gateway.simulator.core.our_firmware import OurFirmware, Told
 from gateway.simulator.core.parser import OurParser, Parser
-from gateway.simulator.core.strictness import Refused, check_strictly
+from gateway.simulator.core.strictness import StrictRefusal, check_strictly
 
 MOST_TURNS = 64
 """Turns of the network in one ``tick``: a self-loop must not hold the process."""
@@ -195,7 +195,7 @@ class Board:
             if self._strict:
                 check_strictly(self.network, kind, unit)
             arguments = self._obey(kind, unit)
-        except Refused as refused:
+        except StrictRefusal as refused:
             self._refuse(unit, refused)
             return
         self._answer(kind, unit, arguments)
@@ -206,16 +206,16 @@ class Board:
 
     def _known(self, unit: Command) -> CommandKind:
         if unit.kind > self.wire.last_known:
-            raise Refused(DebugPoint.PARSER_INVALID_COMMAND, silent=True)
+            raise StrictRefusal(DebugPoint.PARSER_INVALID_COMMAND, silent=True)
         if unit.kind == CommandKind.SET_IO_VALUE:
             if self._strict:
                 return CommandKind.SET_IO_VALUE
-            raise Refused(DebugPoint.IO_OPERATION_NOT_IMPLEMENTED, silent=True)
+            raise StrictRefusal(DebugPoint.IO_OPERATION_NOT_IMPLEMENTED, silent=True)
         if unit.kind not in REPLY_OF or (unit.kind == CommandKind.GET_NETWORK_STATUS and not self.wire.has_status):
-            raise Refused(DebugPoint.PARSER_UNKNOWN_COMMAND, silent=True)
+            raise StrictRefusal(DebugPoint.PARSER_UNKNOWN_COMMAND, silent=True)
         return CommandKind(unit.kind)
 
-    def _refuse(self, unit: Command, refused: Refused) -> None:
+    def _refuse(self, unit: Command, refused: StrictRefusal) -> None:
         """An ERROR answer where the wire has them, a debug message elsewhere, and for what has no answer at all."""
         if self._ours is not None:
             self._ours.refused_sends += refused.point == DebugPoint.QUEUE_FULL
@@ -268,7 +268,7 @@ class Board:
                 return self._subscribe(unit)
             case CommandKind.REMOVE_NODE:
                 if self.network.node(unit["node"]) is None:
-                    raise Refused(DebugPoint.REMOVE_NODE_INVALID_INSTANCE)
+                    raise StrictRefusal(DebugPoint.REMOVE_NODE_INVALID_INSTANCE)
                 self.network.remove(unit["node"])
                 return {"node": unit["node"]}
             case CommandKind.CONNECT_SUBGRAPH_PORT:
@@ -280,9 +280,9 @@ class Board:
     def _create(self, unit: Command) -> dict[str, int]:
         component = self._by_number.get(unit["component"])
         if component is None:
-            raise Refused(DebugPoint.ADD_NODE_INVALID_INSTANCE)
+            raise StrictRefusal(DebugPoint.ADD_NODE_INVALID_INSTANCE)
         if unit["parent"] > self.network.next_id:
-            raise Refused(DebugPoint.ADD_NODE_INVALID_PARENT)
+            raise StrictRefusal(DebugPoint.ADD_NODE_INVALID_PARENT)
         self._debug(DebugLevel.DETAILED, DebugPoint.COMPONENT_CREATE_START)
         number = self.network.create(component)
         self._debug(DebugLevel.DETAILED, DebugPoint.COMPONENT_CREATE_END)
@@ -291,7 +291,7 @@ class Board:
     def _edge(self, kind: CommandKind, unit: Command) -> dict[str, int]:
         ends = {name: unit[name] for name in ("src", "src_port", "tgt", "tgt_port")}
         if any(not 1 <= unit[end] <= self.network.next_id for end in ("src", "tgt")):
-            raise Refused(DebugPoint.NETWORK_CONNECT_INVALID_NODES)
+            raise StrictRefusal(DebugPoint.NETWORK_CONNECT_INVALID_NODES)
         if kind is CommandKind.CONNECT_NODES:
             if unit["tgt"] == self.network.next_id and not self.wire.request_ids:
                 raise Crashed(f"connect: target node {unit['tgt']} is the next free one")
@@ -303,7 +303,7 @@ class Board:
 
     def _packet(self, unit: Command) -> dict[str, int]:
         if not 1 <= unit["node"] <= self.network.next_id:
-            raise Refused(DebugPoint.SEND_MESSAGE_INVALID_NODE)
+            raise StrictRefusal(DebugPoint.SEND_MESSAGE_INVALID_NODE)
         packet = self._received(unit["type"], unit.args[3:7].ljust(4, b"\0"))
         self.packets_in += 1
         self.network.push(unit["node"], unit["port"], packet)
@@ -318,23 +318,23 @@ class Board:
             return packet_from(kind, data)
         except RemoteProtocolError:
             if self._strict:
-                raise Refused(DebugPoint.PARSER_UNKNOWN_PACKET_TYPE) from None
+                raise StrictRefusal(DebugPoint.PARSER_UNKNOWN_PACKET_TYPE) from None
             return Packet(PacketType.VOID)
 
     def _subscribe(self, unit: Command) -> dict[str, int]:
         node = self.network.node(unit["node"])
         if node is None:
-            raise Refused(DebugPoint.SUBSCRIBE_PORT_INVALID_NODE)
+            raise StrictRefusal(DebugPoint.SUBSCRIBE_PORT_INVALID_NODE)
         port = node.outports.get(unit["port"])
         if port is None:
-            raise Refused(DebugPoint.SUBSCRIBE_PORT_INVALID_PORT)
+            raise StrictRefusal(DebugPoint.SUBSCRIBE_PORT_INVALID_PORT)
         port.subscribed = bool(unit["enable"])
         return {"node": unit["node"], "port": unit["port"], "enable": int(port.subscribed)}
 
     def _subgraph(self, unit: Command) -> dict[str, int]:
         ends = (unit["subgraph"], unit["child"])
         if any(not 1 <= end <= self.network.next_id for end in ends):
-            raise Refused(DebugPoint.SUBGRAPH_CONNECT_INVALID_NODES)
+            raise StrictRefusal(DebugPoint.SUBGRAPH_CONNECT_INVALID_NODES)
         if any(self.network.node(end) is None for end in ends):
             raise Crashed(f"subgraph port: node {ends} was removed or is the next free one")
-        raise Refused(DebugPoint.SUBGRAPH_CONNECT_NOT_A_SUBGRAPH)
+        raise StrictRefusal(DebugPoint.SUBGRAPH_CONNECT_NOT_A_SUBGRAPH)

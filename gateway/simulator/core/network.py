@@ -27,7 +27,7 @@ class _Outport:
 
 
 @dataclass(slots=True)
-class Node:
+class SimulatedNode:
     """One instance. ``outports`` by number."""
 
     component: Component
@@ -95,7 +95,7 @@ class Network:
         self._report = report
         self._max_nodes = max_nodes
         self._max_messages = max_messages
-        self._nodes: dict[int, Node] = {}
+        self._nodes: dict[int, SimulatedNode] = {}
         self._next = 1
         self._queue: deque[_Message] = deque()
         self._now = 0.0
@@ -137,7 +137,7 @@ class Network:
         self.statistics = Statistics()
         self.pins.writes.clear()
 
-    def node(self, number: int) -> Node | None:
+    def node(self, number: int) -> SimulatedNode | None:
         """The node, or None where it was removed or never was."""
         return self._nodes.get(number)
 
@@ -156,7 +156,7 @@ class Network:
             else:
                 self._complain(DebugPoint.COMPONENT_SEND_INVALID_PORT)
 
-        self._nodes[number] = Node(
+        self._nodes[number] = SimulatedNode(
             component,
             kind(send, self.pins),
             {port.number: _Outport() for port in component.outports},

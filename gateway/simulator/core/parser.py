@@ -12,7 +12,7 @@ from gateway.serial_link.protocol.extensions import checksum
 Debug = Callable[[DebugLevel, DebugPoint], None]
 
 
-class State(Enum):
+class ParserState(Enum):
     """Closed: looking for the magic's first byte; header: collecting it; error: one more byte is swallowed."""
 
     CLOSED = auto()
@@ -36,28 +36,28 @@ class Parser:
         self._execute = execute
         self._debug = debug
         self._buffer = bytearray()
-        self.state = State.CLOSED
+        self.state = ParserState.CLOSED
 
     def close(self) -> None:
         """The host said End."""
-        self.state = State.CLOSED
+        self.state = ParserState.CLOSED
         self._buffer.clear()
 
     def feed(self, byte: int) -> None:
         """One byte from the line."""
         match self.state:
-            case State.CLOSED:
+            case ParserState.CLOSED:
                 if byte == self._wire.magic[0]:
                     self._buffer[:] = bytes((byte,))
-                    self.state = State.HEADER
-            case State.ERROR:
+                    self.state = ParserState.HEADER
+            case ParserState.ERROR:
                 self._debug(DebugLevel.ERROR, DebugPoint.PARSER_INVALID_STATE)
-                self.state = State.CLOSED
-            case State.HEADER:
+                self.state = ParserState.CLOSED
+            case ParserState.HEADER:
                 self._buffer.append(byte)
                 if len(self._buffer) == self._wire.size:
                     self._header()
-            case State.OPEN:
+            case ParserState.OPEN:
                 self._debug(DebugLevel.VERY_DETAILED, DebugPoint.PARSE_COMMAND)
                 self._buffer.append(byte)
                 if len(self._buffer) == self._wire.size:
@@ -71,11 +71,11 @@ class Parser:
             self._open()
         else:
             self._debug(DebugLevel.ERROR, DebugPoint.MAGIC_MISMATCH)
-            self.state = State.ERROR
+            self.state = ParserState.ERROR
         self._buffer.clear()
 
     def _open(self) -> None:
-        self.state = State.OPEN
+        self.state = ParserState.OPEN
         self._opened(self._buffer[-1] if self._wire.request_ids else 0)
 
     def _command(self) -> None:

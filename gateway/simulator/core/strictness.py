@@ -7,7 +7,7 @@ from gateway.serial_link.protocol.commandformat import CommandKind, DebugPoint
 from gateway.simulator.core.network import QUEUE_FULL, Network
 
 
-class Refused(Exception):
+class StrictRefusal(Exception):
     """A request can't be done. ``silent``: stock firmware has no answer to it, only a debug message."""
 
     def __init__(self, point: DebugPoint, *, silent: bool = False) -> None:
@@ -16,7 +16,7 @@ class Refused(Exception):
 
 
 def check_strictly(network: Network, kind: CommandKind, unit: Command) -> None:
-    """Raise ``Refused`` for a request that would do harm (reference: microflo-protocol, sections 5.3 and 6)."""
+    """Raise ``StrictRefusal`` for a request that would do harm (reference: microflo-protocol, sections 5.3 and 6)."""
     match kind:
         case CommandKind.CREATE_COMPONENT:
             _require(unit["parent"] == 0, DebugPoint.ADD_NODE_INVALID_PARENT)
@@ -35,12 +35,12 @@ def check_strictly(network: Network, kind: CommandKind, unit: Command) -> None:
             _require_inport(network, unit["node"], unit["port"])
             _require(not network.is_full, QUEUE_FULL)
         case CommandKind.CONNECT_SUBGRAPH_PORT:
-            raise Refused(DebugPoint.SUBGRAPH_CONNECT_NOT_A_SUBGRAPH)
+            raise StrictRefusal(DebugPoint.SUBGRAPH_CONNECT_NOT_A_SUBGRAPH)
 
 
 def _require(condition: bool, point: DebugPoint) -> None:
     if not condition:
-        raise Refused(point)
+        raise StrictRefusal(point)
 
 
 def _require_nodes(network: Network, one: int, other: int, point: DebugPoint) -> None:

@@ -26,7 +26,7 @@ class Rung(Enum):
     REAUTHORISE = auto()
 
 
-class Ladder:
+class Recovery:
     """One board's. Times are monotonic seconds."""
 
     def __init__(self) -> None:
